@@ -1,0 +1,42 @@
+# Every chore of the project, one word each. All of them work from a fresh checkout.
+.PHONY: help demo test lint format docs bench clean
+PYTHON ?=
+BIN = .venv/bin
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo:  ## set up, then show the main job on a sample conversation
+	@PYTHON="$(PYTHON)" sh scripts/environment.sh build
+	@$(BIN)/palimp demo
+
+test:  ## set up, then run all tests
+	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
+	@$(BIN)/python -m pytest
+
+lint:  ## ruff, mypy, import rules, generated files up to date
+	@PYTHON="$(PYTHON)" sh scripts/environment.sh dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/unasync.py --check
+	@$(BIN)/python scripts/reference.py --check
+
+format:  ## rewrite the code in the project's form, and what is made from it
+	@PYTHON="$(PYTHON)" sh scripts/environment.sh dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/python scripts/unasync.py
+	@$(BIN)/python scripts/reference.py
+
+docs:  ## write docs/reference from the code
+	@PYTHON="$(PYTHON)" sh scripts/environment.sh build
+	@$(BIN)/python scripts/reference.py
+
+bench:  ## measure every budget that exists; results in bench/results
+	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
+	@$(BIN)/python bench/run.py
+
+clean:  ## remove what the targets above made
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,258 @@
+"""Memories on the wire: what is written, what is read, and what a write answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, overload
+
+import msgspec
+
+from .base import Request, Result
+from .limits import PAGE_DEFAULT
+
+__all__ = [
+    "MEMORY_TYPES",
+    "Filters",
+    "Forget",
+    "Forgotten",
+    "GetMemory",
+    "GotMemory",
+    "History",
+    "HistoryOf",
+    "Ingest",
+    "Ingested",
+    "ItemResult",
+    "ListMemories",
+    "Memory",
+    "MemoryInput",
+    "MemoryPage",
+    "MemoryType",
+    "Supersede",
+    "Written",
+]
+
+MemoryType = Literal["fact", "event", "instruction", "task"]
+MEMORY_TYPES: tuple[MemoryType, ...] = ("fact", "event", "instruction", "task")
+Status = Literal["created", "duplicate", "revived"]
+
+
+class MemoryInput(Request, kw_only=True):
+    """One memory to write. Only `text` is required; `type` defaults to `fact`.
+
+    `topic` (facts and instructions) is the key under which a newer memory supersedes an older one.
+    `content` is any JSON and defaults to `{"text": text}`. `dedup_key` separates memories of the
+    same words, for instance turns of a conversation. `observed_at` is when it was true (ms, UTC, or
+    RFC 3339 text). `ttl` (seconds) is for tasks, 24 hours unless given. `importance` and
+    `confidence` lie in [0, 1]. `embedding` is the caller's own vector.
+    """
+
+    text: str
+    type: MemoryType = "fact"
+    kind: str | None = None
+    topic: str | None = None
+    content: Any = msgspec.UNSET
+    keywords: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] | None = None
+    source: str | None = None
+    session: str | None = None
+    agent: str | None = None
+    speaker: str | None = None
+    project: str | None = None
+    environment: str | None = None
+    importance: float | None = None
+    confidence: float | None = None
+    trust: str | None = None
+    observed_at: int | str | None = None
+    ttl: float | None = None
+    dedup_key: str | None = None
+    derived_from: tuple[str, ...] = ()
+    source_span: tuple[int, int] | None = None
+    embedding: tuple[float, ...] | None = None
+
+
+class Memory(Result, kw_only=True):
+    """One memory as it is stored. Times are UTC milliseconds; absent means None.
+
+    `superseded_by` names the memory that replaced this one, `supersedes` (filled by get and
+    history) those it replaced.
+    """
+
+    id: str
+    type: MemoryType
+    text: str
+    content: Any
+    created_at: int
+    kind: str | None = None
+    topic: str | None = None
+    keywords: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] | None = None
+    source: str | None = None
+    session: str | None = None
+    agent: str | None = None
+    speaker: str | None = None
+    project: str | None = None
+    environment: str | None = None
+    importance: float | None = None
+    confidence: float | None = None
+    trust: str | None = None
+    observed_at: int | None = None
+    activated_at: int | None = None
+    superseded_by: str | None = None
+    superseded_at: int | None = None
+    expires_at: int | None = None
+    state: str = "active"
+    memory_tier: str | None = None
+    access_count: int = 0
+    last_accessed_at: int | None = None
+    derived_from: tuple[str, ...] = ()
+    source_span: tuple[int, int] | None = None
+    supersedes: tuple[str, ...] = ()
+
+
+class Filters(Request, kw_only=True):
+    """Which memories are meant; everything left out matches all.
+
+    Several values of one field mean any of them, except `tags`: all must be there. `since` and
+    `until` (inclusive, exclusive) compare `observed_at`, or `created_at` where that is missing.
+    Superseded memories are left out unless `include_superseded`, expired tasks always.
+    """
+
+    types: tuple[MemoryType, ...] = ()
+    kinds: tuple[str, ...] = ()
+    session: str | None = None
+    source: str | None = None
+    agent: str | None = None
+    speaker: str | None = None
+    tags: tuple[str, ...] = ()
+    since: int | str | None = None
+    until: int | str | None = None
+    project: str | None = None
+    environment: str | None = None
+    state: str = "active"
+    importance_min: float | None = None
+    include_superseded: bool = False
+
+
+class Ingest(Request, kw_only=True):
+    """Write 1 to 1,000 memories in one transaction: all or none."""
+
+    memories: tuple[MemoryInput, ...]
+
+
+class ItemResult(Result, kw_only=True):
+    """What happened to one item: `created`, `duplicate` (nothing written) or `revived`.
+
+    `superseded` lists the ids it displaced. `note` says what was not done as asked, for instance
+    that an embedding of another dimension was left out.
+    """
+
+    id: str
+    status: Status
+    superseded: tuple[str, ...] = ()
+    note: str | None = None
+
+
+class Written(ItemResult, kw_only=True):
+    """`ItemResult` of a single write with the txid that holds it."""
+
+    txid: int
+
+
+class Ingested(Result, kw_only=True):
+    """The results of a batch in the order of its items, and the txid that holds all of them."""
+
+    results: tuple[ItemResult, ...]
+    txid: int
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[ItemResult]:
+        return iter(self.results)
+
+    @overload
+    def __getitem__(self, index: int) -> ItemResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[ItemResult, ...]: ...
+    def __getitem__(self, index: int | slice) -> ItemResult | tuple[ItemResult, ...]:
+        return self.results[index]
+
+
+class Supersede(Request, kw_only=True):
+    """Replace the memory `id` by `memory`; the old one stays in its history."""
+
+    id: str
+    memory: MemoryInput
+
+
+class GetMemory(Request, kw_only=True):
+    """Read one memory."""
+
+    id: str
+
+
+class GotMemory(Result, kw_only=True):
+    """One memory and the txid it was read at."""
+
+    memory: Memory
+    txid: int
+
+
+class ListMemories(Filters, kw_only=True):
+    """Read memories page by page, newest first; `cursor` comes from the page before."""
+
+    topic: str | None = None
+    limit: int = PAGE_DEFAULT
+    cursor: str | None = None
+
+
+class MemoryPage(Result, kw_only=True):
+    """One page; `next_cursor` is None on the last."""
+
+    memories: tuple[Memory, ...]
+    next_cursor: str | None
+    txid: int
+
+
+class HistoryOf(Request, kw_only=True):
+    """Read how a memory (`id`) or a topic (`topic`, of one `type` or of both that have topics) changed."""
+
+    id: str | None = None
+    topic: str | None = None
+    type: MemoryType | None = None
+
+
+class History(Result, kw_only=True):
+    """Memories oldest first: each was superseded by a later one, the last is what holds now."""
+
+    memories: tuple[Memory, ...]
+    txid: int
+
+    def __len__(self) -> int:
+        return len(self.memories)
+
+    def __iter__(self) -> Iterator[Memory]:
+        return iter(self.memories)
+
+    @overload
+    def __getitem__(self, index: int) -> Memory: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Memory, ...]: ...
+    def __getitem__(self, index: int | slice) -> Memory | tuple[Memory, ...]:
+        return self.memories[index]
+
+
+class Forget(Request, kw_only=True):
+    """Remove one memory from the present: row, index and vectors."""
+
+    id: str
+
+
+class Forgotten(Result, kw_only=True):
+    """`forgotten` is False where no such memory existed; `revived` is never done implicitly."""
+
+    id: str
+    forgotten: bool
+    txid: int

@@ -1,0 +1,181 @@
+"""Sessions and their turns on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, overload
+
+from .base import Request, Result
+from .limits import PAGE_DEFAULT
+
+__all__ = [
+    "Append",
+    "Appended",
+    "EndSession",
+    "EndedSession",
+    "ListSessions",
+    "SearchTurns",
+    "SessionInfo",
+    "SessionPage",
+    "Turn",
+    "TurnHit",
+    "TurnInput",
+    "TurnSearch",
+    "Turns",
+    "Window",
+]
+
+WINDOW_DEFAULT = 20
+TURN_SEARCH_DEFAULT = 5
+
+
+class TurnInput(Request, kw_only=True):
+    """One turn: `role` (user, assistant, tool, ...), any JSON as `content`, and who spoke when."""
+
+    role: str
+    content: Any
+    speaker: str | None = None
+    at: int | str | None = None
+    embedding: tuple[float, ...] | None = None
+
+
+class Turn(Result, kw_only=True):
+    """One turn of a transcript; `seq` counts from 1 within its session and is never reused there."""
+
+    session: str
+    seq: int
+    role: str
+    content: Any
+    speaker: str | None = None
+    at: int | None = None
+    created_at: int
+
+
+class TurnHit(Turn, kw_only=True):
+    """A turn found by a search: `score` in [0, 1], the channels that found it, vector distance."""
+
+    score: float
+    channels: tuple[str, ...]
+    distance: float | None = None
+
+
+class Append(Request, kw_only=True):
+    """Append 1 to 1,000 turns to a session in one transaction; the session exists from then on."""
+
+    session: str
+    turns: tuple[TurnInput, ...]
+
+
+class Appended(Result, kw_only=True):
+    """The numbers the turns got, in order, and the txid that holds them.
+
+    `notes` says what was not done as asked, for instance that an embedding was left out.
+    """
+
+    seqs: tuple[int, ...]
+    txid: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seq(self) -> int:
+        """The number of the last turn."""
+        return self.seqs[-1]
+
+
+class Window(Request, kw_only=True):
+    """Read the last turns of a session, oldest first; `before` reads those before that number."""
+
+    session: str
+    last: int = WINDOW_DEFAULT
+    before: int | None = None
+
+
+class Turns(Result, kw_only=True):
+    """A piece of a transcript."""
+
+    turns: tuple[Turn, ...]
+    txid: int
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+    def __iter__(self) -> Iterator[Turn]:
+        return iter(self.turns)
+
+    @overload
+    def __getitem__(self, index: int) -> Turn: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Turn, ...]: ...
+    def __getitem__(self, index: int | slice) -> Turn | tuple[Turn, ...]:
+        return self.turns[index]
+
+
+class SearchTurns(Request, kw_only=True):
+    """Rank the turns of one session by a query, an embedding, or both."""
+
+    session: str
+    query: str | None = None
+    embedding: tuple[float, ...] | None = None
+    k: int = TURN_SEARCH_DEFAULT
+
+
+class TurnSearch(Result, kw_only=True):
+    """Ranked turns, best first."""
+
+    turns: tuple[TurnHit, ...]
+    txid: int
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+    def __iter__(self) -> Iterator[TurnHit]:
+        return iter(self.turns)
+
+    @overload
+    def __getitem__(self, index: int) -> TurnHit: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[TurnHit, ...]: ...
+    def __getitem__(self, index: int | slice) -> TurnHit | tuple[TurnHit, ...]:
+        return self.turns[index]
+
+
+class EndSession(Request, kw_only=True):
+    """End a session: its tasks go at once, its transcript too with `turns`; memories stay."""
+
+    session: str
+    turns: bool = False
+
+
+class EndedSession(Result, kw_only=True):
+    """How many task memories and turns were removed."""
+
+    session: str
+    tasks: int
+    turns: int
+    txid: int
+
+
+class ListSessions(Request, kw_only=True):
+    """Read sessions, most recently active first."""
+
+    limit: int = PAGE_DEFAULT
+    cursor: str | None = None
+
+
+class SessionInfo(Result, kw_only=True):
+    """One session with its counts; times are UTC milliseconds of writing."""
+
+    id: str
+    created_at: int
+    last_active_at: int
+    turns: int
+    memories: int
+    ended_at: int | None = None
+
+
+class SessionPage(Result, kw_only=True):
+    """One page; `next_cursor` is None on the last."""
+
+    sessions: tuple[SessionInfo, ...]
+    next_cursor: str | None
+    txid: int

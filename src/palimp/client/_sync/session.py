@@ -1,0 +1,81 @@
+# Made from client/_async by scripts/unasync.py; change it there.
+"""A session of a profile and its transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...api import Appended, EndedSession, EndSession, TurnInput, Turns, TurnSearch, Window
+from ...api.sessions import TURN_SEARCH_DEFAULT, WINDOW_DEFAULT
+from ..fields import Time
+from ..inputs import append_request, search_request, turn
+
+if TYPE_CHECKING:
+    from .profile import Profile
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One session of a profile: a value that holds nothing open."""
+
+    __slots__ = ("name", "profile")
+
+    def __init__(self, profile: Profile, name: str) -> None:
+        self.profile = profile
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} of {self.profile!r}>"
+
+    def append(
+        self,
+        role: str,
+        content: Any,
+        *,
+        speaker: str | None = None,
+        at: Time | None = None,
+        embedding: Sequence[float] | None = None,
+    ) -> Appended:
+        """Append one turn; `content` is text or any JSON. Its number is in `.seq`."""
+        fields = {"speaker": speaker, "at": at, "embedding": embedding}
+        return self.extend([turn(role, content, fields)])
+
+    def extend(self, turns: Iterable[Mapping[str, Any] | TurnInput]) -> Appended:
+        """Append 1 to 1,000 turns in one transaction: all of them, or none and an error."""
+        request = append_request(self.name, turns)
+        done: Appended = self._call("sessions.append", request)
+        return done
+
+    def window(self, last: int = WINDOW_DEFAULT, *, before: int | None = None) -> Turns:
+        """Return the last turns, oldest first; `before` gives those before that number."""
+        request = Window(session=self.name, last=last, before=before)
+        found: Turns = self._call("sessions.window", request)
+        return found
+
+    def search(
+        self,
+        query: str | None = None,
+        *,
+        embedding: Sequence[float] | None = None,
+        k: int = TURN_SEARCH_DEFAULT,
+    ) -> TurnSearch:
+        """Return at most `k` turns of this session that matter, best first."""
+        found: TurnSearch = self._call(
+            "sessions.search", search_request(self.name, query, embedding, k)
+        )
+        return found
+
+    def end(self, *, turns: bool = False) -> EndedSession:
+        """Remove the session's tasks and, with `turns`, its transcript; other memories stay.
+
+        Raises `NotFound` where there is no such session.
+        """
+        done: EndedSession = self._call(
+            "sessions.end", EndSession(session=self.name, turns=turns)
+        )
+        return done
+
+    def _call(self, operation: str, request: Any) -> Any:
+        return self.profile.client.call(operation, self.profile._target(), request)

@@ -1,0 +1,99 @@
+"""The keyword arguments of the client's methods, typed once for both colours of the client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeAlias, TypedDict
+
+from ..api import MemoryInput, MemoryType
+
+__all__ = [
+    "FilterFields",
+    "HasId",
+    "IdLike",
+    "ListFields",
+    "MemoryFields",
+    "MemoryLike",
+    "RecallFields",
+    "Time",
+]
+
+Time: TypeAlias = datetime | int | str
+"""A point in time: a datetime (naive means UTC), milliseconds since 1970, or RFC 3339 text."""
+
+
+class HasId(Protocol):
+    """Anything that carries an id: a memory, a hit, the result of a write."""
+
+    @property
+    def id(self) -> str:
+        """The id."""
+
+
+IdLike: TypeAlias = str | HasId
+MemoryLike: TypeAlias = Mapping[str, Any] | MemoryInput
+
+
+class MemoryFields(TypedDict, total=False):
+    """What can be said of a memory besides its text; `MemoryInput` says what each means."""
+
+    type: MemoryType
+    kind: str
+    topic: str
+    content: Any
+    keywords: str
+    tags: Sequence[str]
+    metadata: Mapping[str, Any]
+    source: str
+    session: str
+    agent: str
+    speaker: str
+    project: str
+    environment: str
+    importance: float
+    confidence: float
+    trust: str
+    observed_at: Time
+    ttl: timedelta | float
+    dedup_key: str
+    derived_from: Sequence[IdLike]
+    source_span: tuple[int, int]
+    embedding: Sequence[float]
+
+
+class FilterFields(TypedDict, total=False):
+    """Which memories are meant; `Filters` says what each means."""
+
+    type: MemoryType | Sequence[MemoryType]
+    kind: str | Sequence[str]
+    session: str
+    source: str
+    agent: str
+    speaker: str
+    tags: Sequence[str]
+    since: Time
+    until: Time
+    project: str
+    environment: str
+    state: str
+    importance_min: float
+    include_superseded: bool
+
+
+class ListFields(FilterFields, total=False):
+    """Filters of a listing."""
+
+    topic: str
+
+
+class RecallFields(FilterFields, total=False):
+    """What a recall takes besides query and k; `RecallRequest` says what each means."""
+
+    embedding: Sequence[float]
+    topic: str
+    min_score: float
+    max_tokens: int
+    window: int
+    include_turns: bool
+    explain: bool

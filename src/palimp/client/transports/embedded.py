@@ -1,0 +1,54 @@
+"""The node in this process: no network, no serialisation."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ...api import Target
+from ...api.base import Request, Result
+from ...node import Node
+
+__all__ = ["AsyncEmbedded", "Embedded"]
+
+
+class Embedded:
+    """Calls the node directly."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    @property
+    def source(self) -> str | None:
+        """The source this client writes as."""
+        return self._node.settings.source
+
+    def call(self, operation: str, target: Target, request: Request) -> Result:
+        """Carry out one operation in the calling thread."""
+        return self._node.call(operation, target, request)
+
+    def close(self) -> None:
+        """Close the node and let go of the folder."""
+        self._node.close()
+
+
+class AsyncEmbedded:
+    """Calls the node in a thread, so that the event loop goes on.
+
+    Cancelling the awaiting task does not undo an operation that has begun.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    @property
+    def source(self) -> str | None:
+        """The source this client writes as."""
+        return self._node.settings.source
+
+    async def call(self, operation: str, target: Target, request: Request) -> Result:
+        """Carry out one operation in a worker thread."""
+        return await asyncio.to_thread(self._node.call, operation, target, request)
+
+    async def close(self) -> None:
+        """Close the node and let go of the folder."""
+        await asyncio.to_thread(self._node.close)

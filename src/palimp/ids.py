@@ -1,0 +1,112 @@
+"""Names and ids: what they may look like, how they are made, and nothing else.
+
+Names are parsed, never compared by prefix: `acme` must not reach what belongs to `acme-x`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from typing import NamedTuple
+
+from .errors import Invalid
+
+__all__ = [
+    "MAIN",
+    "NAMESPACE_CHARS_MAX",
+    "PROFILE_CHARS_MAX",
+    "PUBLIC_ID_KEY",
+    "DatabaseName",
+    "ProfileSpec",
+    "check_name",
+    "memory_id",
+    "parse_database_name",
+    "parse_profile_spec",
+    "random_id",
+]
+
+MAIN = "main"
+NAMESPACE_CHARS_MAX = 64
+PROFILE_CHARS_MAX = 128
+# Ids are keyed hashes; without encryption the key is this public constant (design section 5).
+PUBLIC_ID_KEY = b"palimp memory id 1"
+_ID_BYTES = 16
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?\Z")
+
+
+class DatabaseName(NamedTuple):
+    """The two names of a profile's database."""
+
+    namespace: str
+    profile: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}--{self.profile}"
+
+
+class ProfileSpec(NamedTuple):
+    """What a caller writes for a profile: `name` or `name@branch`."""
+
+    profile: str
+    branch: str
+
+
+def check_name(value: object, what: str, *, chars_max: int = PROFILE_CHARS_MAX) -> str:
+    """Return `value` if it is a valid name, else raise `Invalid` saying which rule it breaks.
+
+    A name is 1 to `chars_max` of a-z, 0-9, `_` and `-`, begins and ends with a letter or digit and
+    has no `--` in it. Ending in a letter or digit and having no `--` is what makes
+    `{namespace}--{profile}` split in exactly one way.
+    """
+    if not isinstance(value, str):
+        raise Invalid(f"{what} must be text, not {type(value).__name__}")
+    if not value:
+        raise Invalid(f"{what} is empty; give 1 to {chars_max} of a-z, 0-9, _ and -")
+    if len(value) > chars_max:
+        raise Invalid(f"{what} has {len(value)} characters, at most {chars_max} are allowed")
+    if "--" in value:
+        raise Invalid(f"{what} {value!r} contains '--', which separates namespace and profile")
+    if not _NAME.match(value):
+        raise Invalid(
+            f"{what} {value!r} is not a valid name: use a-z, 0-9, _ and -, "
+            "beginning and ending with a letter or digit"
+        )
+    return value
+
+
+def parse_profile_spec(value: object) -> ProfileSpec:
+    """Split `name` or `name@branch`; `@main` is implicit. Raises `Invalid` for bad names."""
+    if not isinstance(value, str):
+        raise Invalid(f"profile must be text, not {type(value).__name__}")
+    name, at, branch = value.partition("@")
+    check_name(name, "profile")
+    return ProfileSpec(name, check_name(branch, "branch") if at else MAIN)
+
+
+def parse_database_name(value: str) -> DatabaseName:
+    """Split `{namespace}--{profile}` at its only `--`; raises `Invalid` where it is not one."""
+    namespace, separator, profile = value.partition("--")
+    if not separator:
+        raise Invalid(f"{value!r} is not a database name; it has the form namespace--profile")
+    return DatabaseName(
+        check_name(namespace, "namespace", chars_max=NAMESPACE_CHARS_MAX),
+        check_name(profile, "profile"),
+    )
+
+
+def memory_id(key: bytes, canonical: bytes) -> str:
+    """Return `mem_` and 26 lower-case base32 digits: a keyed BLAKE2b hash of 128 bits.
+
+    The same key and canonical bytes give the same id on every machine and in every release, which
+    is what makes ingest idempotent.
+    """
+    digest = hashlib.blake2b(canonical, digest_size=_ID_BYTES, key=key).digest()
+    return "mem_" + base64.b32encode(digest).decode("ascii").rstrip("=").lower()
+
+
+def random_id(prefix: str) -> str:
+    """Return `prefix` and 26 random base32 digits (128 bits): unique without asking anybody."""
+    digits = base64.b32encode(os.urandom(_ID_BYTES)).decode("ascii").rstrip("=").lower()
+    return f"{prefix}_{digits}"

@@ -1,0 +1,1 @@
+"""Models the engine can ask: embedders, language models. Importing this package loads none."""

@@ -1,0 +1,132 @@
+"""The folder on disk: ours or not, of which format, and owned by which process.
+
+palimp.json   {"format": 1, ...}: what this folder is and who may read it
+lock          held (flock) by the process that has the folder open; never renamed or removed
+README.txt    for the person who finds the folder
+hot/          one directory a profile
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+
+from ..errors import Invalid, Unavailable
+
+__all__ = ["FORMAT", "Folder"]
+
+FORMAT = 1
+_MARK = "palimp.json"
+_README = """This folder holds the memories of a Palimpsest database: each profile under hot/ is an SQLite file.
+
+Do not edit or copy files in here while a program has the folder open.
+"""
+
+
+class _Mark(msgspec.Struct, kw_only=True):
+    """The content of palimp.json."""
+
+    product: str
+    format: int
+
+
+class Folder:
+    """A folder held by this process until `close`.
+
+    Raises `Invalid` where the folder is somebody else's, `Unavailable` where it was written by a
+    newer release, cannot be written, or is held by another process (which is named).
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).expanduser()
+        try:
+            self._claim()
+        except OSError as error:
+            raise Unavailable(
+                f"folder {self.path} cannot be used: {error.strerror or error}; check that its "
+                "parent exists, may be written and has space",
+                reason="folder",
+            ) from error
+
+    @property
+    def databases(self) -> Path:
+        """Where the profiles are."""
+        return self.path / "hot"
+
+    def close(self) -> None:
+        """Let the next process have the folder."""
+        os.close(self._lock)
+
+    def _claim(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise Invalid(f"{self.path} is a file; give a folder")
+        if not self.path.exists():
+            self.path.mkdir(mode=0o700)
+        mark = self.path / _MARK
+        if not mark.exists() and any(
+            entry.name not in ("lock", _MARK + ".new") for entry in os.scandir(self.path)
+        ):
+            raise Invalid(
+                f"{self.path} is not empty and not a Palimpsest folder (it has no {_MARK}); "
+                "give an empty or a new folder"
+            )
+        self._lock = self._take_lock()
+        try:
+            if mark.exists():
+                self._check(mark)
+            else:
+                self._found(mark)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _take_lock(self) -> int:
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 500, 0).decode("utf-8", "replace").strip()
+            os.close(descriptor)
+            raise Unavailable(
+                f"{self.path} is open in {holder or 'another process'}; close it there first",
+                reason="locked",
+            ) from None
+        command = " ".join(Path(part).name if "/" in part else part for part in sys.argv[:2])
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} ({command[:200]})\n".encode(), 0)
+        return descriptor
+
+    def _check(self, mark: Path) -> None:
+        try:
+            found = msgspec.json.decode(mark.read_bytes(), type=_Mark)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Invalid(f"{mark} is not what Palimpsest writes: {error}") from error
+        if found.product != "palimpsest":
+            raise Invalid(f"{self.path} belongs to {found.product!r:.80}, not to Palimpsest")
+        if found.format > FORMAT:
+            raise Unavailable(
+                f"{self.path} has format {found.format}, this release reads up to {FORMAT}; "
+                "open it with the release that wrote it, or a newer one",
+                reason="format",
+            )
+
+    def _found(self, mark: Path) -> None:
+        (self.path / "README.txt").write_text(_README)
+        fresh = mark.with_name(_MARK + ".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, msgspec.json.encode(_Mark(product="palimpsest", format=FORMAT)))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(fresh, mark)
+        for folder in (self.path, self.path.absolute().parent):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)

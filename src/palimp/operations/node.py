@@ -1,0 +1,50 @@
+"""Operations on a namespace and on the node."""
+
+from __future__ import annotations
+
+from ..api import ListProfiles, Maintain, Maintained, ProfileEntry, ProfilePage, Target
+from ..api.limits import PAGE_MAX
+from ..errors import Invalid
+from ..ids import NAMESPACE_CHARS_MAX, check_name, parse_database_name
+from ..profile.checks import check_integer
+from ..profile.memories import expire_tasks
+from .context import Context
+from .vectors import fill
+
+__all__ = ["list_profiles", "maintain"]
+
+
+def list_profiles(context: Context, target: Target, request: ListProfiles) -> ProfilePage:
+    """Read one page of the profiles of a namespace; names are parsed and compared as a whole."""
+    if target.namespace is None:
+        raise Invalid("this operation needs a namespace")
+    check_name(target.namespace, "namespace", chars_max=NAMESPACE_CHARS_MAX)
+    check_integer(request.limit, "limit", 1, PAGE_MAX)
+    names = sorted(
+        name.profile
+        for name in map(parse_database_name, context.engine.names())
+        if name.namespace == target.namespace
+        and (request.cursor is None or name.profile > request.cursor)
+    )
+    page = names[: request.limit]
+    return ProfilePage(
+        profiles=tuple(ProfileEntry(profile=name) for name in page),
+        next_cursor=page[-1] if len(names) > len(page) else None,
+    )
+
+
+def maintain(context: Context, target: Target, request: Maintain) -> Maintained:
+    """Embed what has no vector and remove expired tasks, in every profile."""
+    profiles = embedded = expired = 0
+    now_ms = context.clock.now_ms()
+    for name in context.engine.names():
+        with context.engine.use(name, create=False) as database:
+            if database is None:
+                continue
+            profiles += 1
+            while removed := database.write(
+                lambda c: expire_tasks(c, now_ms, context.sealer)
+            ).value:
+                expired += removed
+            embedded += fill(context, database)
+    return Maintained(profiles=profiles, embedded=embedded, expired=expired)

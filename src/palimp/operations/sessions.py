@@ -1,0 +1,108 @@
+"""Sessions: append, read, list, end."""
+
+from __future__ import annotations
+
+import apsw
+
+from ..api import (
+    Append,
+    Appended,
+    EndedSession,
+    EndSession,
+    ListSessions,
+    SessionPage,
+    Target,
+    Turns,
+    Window,
+)
+from ..api.limits import BATCH_ITEMS_MAX
+from ..errors import Error, Invalid, NotFound
+from ..profile import sessions
+from ..profile.checks import check_label
+from ..profile.indexing import TURNS
+from ..profile.memories.lifecycle import end_tasks
+from .context import Context, database_name
+
+__all__ = ["append", "end", "list_page", "window"]
+
+
+def append(context: Context, target: Target, request: Append) -> Appended:
+    """Append turns in one transaction; everything is checked before anything is touched."""
+    database_name(target)
+    check_label(request.session, "session")
+    count = len(request.turns)
+    if not 1 <= count <= BATCH_ITEMS_MAX:
+        raise Invalid(f"an append has {count:,} turns; give 1 to {BATCH_ITEMS_MAX:,}")
+    drafts = []
+    for index, given in enumerate(request.turns):
+        try:
+            drafts.append(sessions.draft_turn(given))
+        except Error as error:
+            raise error.located(
+                f"turns[{index}] (nothing of the batch was written)", index=index
+            ) from error
+    now_ms = context.clock.now_ms()
+
+    def write(connection: apsw.Connection) -> tuple[list[int], list[str]]:
+        seqs, handles = sessions.append(connection, request.session, drafts, context.sealer, now_ms)
+        return seqs, _store_embeddings(connection, drafts, handles)
+
+    with context.writing(target) as database:
+        (seqs, notes), txid = database.write(write)
+        context.wake(database.name)
+    return Appended(seqs=tuple(seqs), notes=tuple(notes), txid=txid)
+
+
+def window(context: Context, target: Target, request: Window) -> Turns:
+    """Read the last turns of a session."""
+    with context.reading(target) as database:
+        if database is None:
+            return Turns(turns=(), txid=0)
+        turns, txid = database.read(lambda c: sessions.window(c, request, context.sealer))
+    return Turns(turns=turns, txid=txid)
+
+
+def list_page(context: Context, target: Target, request: ListSessions) -> SessionPage:
+    """Read one page of sessions."""
+    with context.reading(target) as database:
+        if database is None:
+            return SessionPage(sessions=(), next_cursor=None, txid=0)
+        (page, cursor), txid = database.read(lambda c: sessions.list_sessions(c, request))
+    return SessionPage(sessions=page, next_cursor=cursor, txid=txid)
+
+
+def end(context: Context, target: Target, request: EndSession) -> EndedSession:
+    """Remove a session's tasks and, when asked, its transcript; its other memories stay."""
+    now_ms = context.clock.now_ms()
+
+    def write(connection: apsw.Connection) -> tuple[int, int]:
+        # First, because it says where there is no such session.
+        sessions.drop_session(connection, request.session, listed=not request.turns, now_ms=now_ms)
+        tasks = end_tasks(connection, request.session, context.sealer)
+        turns = 0
+        if request.turns:
+            turns = sessions.drop_turns(connection, request.session, context.sealer)
+        return tasks, turns
+
+    with context.reading(target) as database:
+        if database is None:
+            raise NotFound(f"no session {request.session!r:.80}; the profile is empty")
+        (tasks, turns), txid = database.write(write)
+    return EndedSession(session=request.session, tasks=tasks, turns=turns, txid=txid)
+
+
+def _store_embeddings(
+    connection: apsw.Connection, drafts: list[sessions.TurnDraft], handles: list[int]
+) -> list[str]:
+    """Store the vectors callers gave; return a note for each one that was left out."""
+    notes: list[str] = []
+    if all(turn.given.embedding is None for turn in drafts):
+        return notes
+    from ..profile.vectors import store_given
+
+    for index, (turn, handle) in enumerate(zip(drafts, handles, strict=True)):
+        if turn.given.embedding is not None:
+            note = store_given(connection, TURNS, handle, turn.given.embedding)
+            if note:
+                notes.append(f"turns[{index}] {note}")
+    return notes

@@ -1,0 +1,25 @@
+"""Memories: checked drafts, writing with supersession, reading, history, forgetting, expiry."""
+
+from __future__ import annotations
+
+from .draft import Draft, draft
+from .filters import Conditions, conditions
+from .lifecycle import expire_tasks, forget
+from .read import get_memory, history, list_memories
+from .write import Outcome, Writer, ingest, supersede
+
+__all__ = [
+    "Conditions",
+    "Draft",
+    "Outcome",
+    "Writer",
+    "conditions",
+    "draft",
+    "expire_tasks",
+    "forget",
+    "get_memory",
+    "history",
+    "ingest",
+    "list_memories",
+    "supersede",
+]

@@ -1,0 +1,120 @@
+"""From a caller's memory to one that can be written: every rule checked before any row is touched."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from ...api import MemoryInput, MemoryType
+from ...api.limits import (
+    ABBREVIATION_BYTES_MAX,
+    CONTENT_BYTES_MAX,
+    DERIVED_FROM_MAX,
+    KEYWORDS_BYTES_MAX,
+    LABEL_BYTES_MAX,
+    METADATA_BYTES_MAX,
+    TAGS_MAX,
+    TASK_TTL_DEFAULT_SECONDS,
+    TEXT_BYTES_MAX,
+    TTL_SECONDS_MAX,
+)
+from ...clock import parse_ms
+from ...errors import Invalid
+from ..checks import check_embedding, check_label, check_share, check_text, encode_json
+
+__all__ = ["Draft", "draft"]
+
+_TOPIC_TYPES = ("fact", "instruction")
+_TYPE_DEFAULT: MemoryType = "fact"
+
+
+class Draft(NamedTuple):
+    """A checked memory: texts in canonical form, times in milliseconds, content as JSON or None."""
+
+    given: MemoryInput
+    type: MemoryType
+    content: str | None
+    metadata: str | None
+    tags: str | None
+    observed_at: int | None
+    ttl_ms: int | None
+    canonical: bytes
+
+
+def draft(given: MemoryInput) -> Draft:
+    """Check one memory and return it ready to write; raises `Invalid` naming field and limit."""
+    kind = given.type or _TYPE_DEFAULT
+    check_text(given.text, "text", TEXT_BYTES_MAX)
+    for name in ("kind", "topic", "source", "session", "agent", "speaker", "project"):
+        check_label(getattr(given, name), name)
+    check_label(given.environment, "environment")
+    check_label(given.dedup_key, "dedup_key")
+    check_label(given.trust, "trust", ABBREVIATION_BYTES_MAX)
+    check_label(given.keywords, "keywords", KEYWORDS_BYTES_MAX)
+    check_share(given.importance, "importance")
+    check_share(given.confidence, "confidence")
+    check_embedding(given.embedding)
+    if given.topic is not None and kind not in _TOPIC_TYPES:
+        raise Invalid(
+            f"topic {given.topic!r:.80} on {_article(kind)}: only facts and instructions have one, "
+            "because only they are superseded by it; leave it out or change the type"
+        )
+    content = None
+    if given.content is not msgspec.UNSET:
+        content = encode_json(given.content, "content", CONTENT_BYTES_MAX)
+    plain = encode_json({"text": given.text}, "text", 2 * TEXT_BYTES_MAX + CONTENT_BYTES_MAX)
+    identity: list[object] = [kind, given.topic, msgspec.Raw((content or plain).encode())]
+    if given.dedup_key is not None:
+        identity.append(given.dedup_key)
+    return Draft(
+        given=given,
+        type=kind,
+        content=None if content == plain else content,
+        metadata=_metadata(given),
+        tags=_tags(given.tags),
+        observed_at=_optional_ms(given.observed_at),
+        ttl_ms=_ttl_ms(given, kind),
+        canonical=msgspec.json.encode(identity),
+    )
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def _metadata(given: MemoryInput) -> str | None:
+    if given.metadata is None:
+        return None
+    return encode_json(given.metadata, "metadata", METADATA_BYTES_MAX)
+
+
+def _optional_ms(value: int | str | None) -> int | None:
+    return None if value is None else parse_ms(value, "observed_at")
+
+
+def _tags(tags: tuple[str, ...]) -> str | None:
+    if len(tags) > TAGS_MAX:
+        raise Invalid(f"tags has {len(tags):,} entries, at most {TAGS_MAX} are allowed")
+    for place, tag in enumerate(tags):
+        check_label(tag, f"tags[{place}]")
+    unique = list(dict.fromkeys(tags))
+    return encode_json(unique, "tags", TAGS_MAX * LABEL_BYTES_MAX * 2) if unique else None
+
+
+def _ttl_ms(given: MemoryInput, kind: MemoryType) -> int | None:
+    if len(given.derived_from) > DERIVED_FROM_MAX:
+        raise Invalid(
+            f"derived_from names {len(given.derived_from):,} memories, at most "
+            f"{DERIVED_FROM_MAX:,} are allowed"
+        )
+    for place, source in enumerate(given.derived_from):
+        check_label(source, f"derived_from[{place}]")
+    if kind != "task":
+        if given.ttl is not None:
+            raise Invalid(f"ttl on {_article(kind)}: only tasks expire; leave it out")
+        return None
+    seconds = TASK_TTL_DEFAULT_SECONDS if given.ttl is None else given.ttl
+    if not 0 < seconds <= TTL_SECONDS_MAX:
+        raise Invalid(f"ttl is {seconds} seconds; give more than 0, at most {TTL_SECONDS_MAX:,}")
+    return max(1, round(seconds * 1000))

@@ -1,0 +1,69 @@
+"""A caller's filters as one SQL condition over the memories table (alias `m`)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ...api import Filters
+from ...api.limits import FILTER_VALUES_MAX, TAGS_MAX
+from ...clock import parse_ms
+from ...errors import Invalid
+from ..checks import check_label, check_share
+
+__all__ = ["Conditions", "conditions"]
+
+_EQUAL = ("session", "source", "agent", "speaker", "project", "environment")
+
+
+class Conditions(NamedTuple):
+    """SQL over alias `m` and its named parameters; always includes what makes a row visible."""
+
+    sql: str
+    parameters: dict[str, Any]
+
+
+def conditions(filters: Filters, now_ms: int) -> Conditions:
+    """Return the condition of `filters` at `now_ms`; raises `Invalid` for a filter that cannot be."""
+    parts = ["m.state = :state", "(m.expires_at IS NULL OR m.expires_at > :now)"]
+    parameters: dict[str, Any] = {"state": filters.state, "now": now_ms}
+    check_label(filters.state, "state")
+    if not filters.include_superseded:
+        parts.append("m.superseded_at IS NULL")
+    for column, values in (("type", filters.types), ("kind", filters.kinds)):
+        if len(values) > FILTER_VALUES_MAX:
+            raise Invalid(
+                f"{column}s has {len(values):,} values, at most {FILTER_VALUES_MAX:,} are allowed"
+            )
+        if values:
+            names = [f"{column}{place}" for place in range(len(values))]
+            parts.append(f"m.{column} IN ({', '.join(':' + name for name in names)})")
+            parameters.update(zip(names, values, strict=True))
+    for column in _EQUAL:
+        value = getattr(filters, column)
+        if value is not None:
+            check_label(value, column)
+            parts.append(f"m.{column} = :{column}")
+            parameters[column] = value
+    _time_range(filters, parts, parameters)
+    if filters.importance_min is not None:
+        parts.append("m.importance >= :importance_min")
+        parameters["importance_min"] = check_share(filters.importance_min, "importance_min")
+    if len(filters.tags) > TAGS_MAX:
+        raise Invalid(f"tags has {len(filters.tags):,} values, at most {TAGS_MAX} are allowed")
+    for place, tag in enumerate(filters.tags):
+        parts.append(f"EXISTS (SELECT 1 FROM json_each(m.tags) WHERE value = :tag{place})")
+        parameters[f"tag{place}"] = tag
+    return Conditions(" AND ".join(parts), parameters)
+
+
+def _time_range(filters: Filters, parts: list[str], parameters: dict[str, Any]) -> None:
+    since = None if filters.since is None else parse_ms(filters.since, "since")
+    until = None if filters.until is None else parse_ms(filters.until, "until")
+    if since is not None and until is not None and since >= until:
+        raise Invalid(f"since ({filters.since}) is not before until ({filters.until})")
+    if since is not None:
+        parts.append("m.occurred_at >= :since")
+        parameters["since"] = since
+    if until is not None:
+        parts.append("m.occurred_at < :until")
+        parameters["until"] = until

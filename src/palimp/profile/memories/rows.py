@@ -1,0 +1,69 @@
+"""Between a row of the memories table and the `Memory` of the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import apsw
+
+from ...api import Memory
+from ..checks import decode_json
+from ..protocols import Sealer
+
+__all__ = ["ACTIVE", "MEMORY_COLUMNS", "memory_fields", "memory_of", "read_memories"]
+
+# What holds now: not superseded, not expired. `superseded_at`, because the newer memory that
+# `superseded_by` points to may have been forgotten since. Bind :now.
+ACTIVE = "m.superseded_at IS NULL AND m.state = 'active' AND (m.expires_at IS NULL OR m.expires_at > :now)"
+
+_COLUMNS = (
+    "handle id type text content created_at kind topic keywords tags metadata source session agent "
+    "speaker project environment importance confidence trust observed_at activated_at "
+    "superseded_at expires_at state memory_tier access_count last_accessed_at derived_from "
+    "source_span"
+).split()
+MEMORY_COLUMNS = (
+    ", ".join(f"m.{name}" for name in _COLUMNS)
+    + ", (SELECT s.id FROM __palimp_memories s WHERE s.handle = m.superseded_by) AS superseded_by"
+)
+_NAMES = (*_COLUMNS, "superseded_by")
+_SEALED = ("text", "keywords")
+_JSON_TUPLES = ("tags", "derived_from", "source_span")
+
+
+def memory_fields(row: Sequence[Any], sealer: Sealer) -> dict[str, Any]:
+    """Return the fields of `Memory` from a row of `MEMORY_COLUMNS`; nulls are left out."""
+    fields = {name: value for name, value in zip(_NAMES, row, strict=True) if value is not None}
+    del fields["handle"]
+    for name in _SEALED:
+        if name in fields:
+            fields[name] = sealer.unseal(fields[name])
+    if "content" in fields:
+        fields["content"] = decode_json(sealer.unseal(fields["content"]))
+    else:
+        fields["content"] = {"text": fields["text"]}
+    if "metadata" in fields:
+        fields["metadata"] = decode_json(sealer.unseal(fields["metadata"]))
+    for name in _JSON_TUPLES:
+        if name in fields:
+            fields[name] = tuple(decode_json(fields[name]))
+    return fields
+
+
+def memory_of(row: Sequence[Any], sealer: Sealer) -> Memory:
+    """Return the memory of a row of `MEMORY_COLUMNS`."""
+    return Memory(**memory_fields(row, sealer))
+
+
+def read_memories(
+    connection: apsw.Connection, handles: Iterable[int], sealer: Sealer
+) -> dict[int, dict[str, Any]]:
+    """Return the fields of the memories with these handles, by handle; missing ones are missing."""
+    statement = f"SELECT {MEMORY_COLUMNS} FROM __palimp_memories m WHERE m.handle = ?"
+    found = {}
+    for handle in handles:
+        row = connection.execute(statement, (handle,)).fetchone()
+        if row:
+            found[handle] = memory_fields(row, sealer)
+    return found

@@ -1,0 +1,218 @@
+"""Writing memories: content-addressed, idempotent, superseding in the same transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import apsw
+
+from ...api import ItemResult, MemoryInput
+from ...errors import Conflict, NotFound
+from ...ids import memory_id
+from ..indexing import MEMORIES, reindex_around
+from ..protocols import Sealer
+from ..sessions import touch_session
+from .draft import Draft, draft
+
+__all__ = ["Outcome", "Writer", "ingest", "supersede"]
+
+_INSERT_COLUMNS = (
+    "id type kind topic text content keywords tags metadata source session agent speaker project "
+    "environment importance confidence trust observed_at created_at occurred_at activated_at "
+    "expires_at derived_from source_span dedup_key"
+).split()
+_INSERT = (
+    f"INSERT INTO __palimp_memories ({', '.join(_INSERT_COLUMNS)}) "
+    f"VALUES ({', '.join('?' * len(_INSERT_COLUMNS))})"
+)
+# What a newer memory takes over from the one it supersedes, where it does not say otherwise.
+_INHERITED = ("type", "kind", "topic", "tags", "project", "environment", "session", "agent")
+
+
+class Writer(NamedTuple):
+    """What a write needs besides the connection."""
+
+    now_ms: int
+    id_key: bytes
+    sealer: Sealer
+
+
+class Outcome(NamedTuple):
+    """The results in order, and which handle holds each memory."""
+
+    results: list[ItemResult]
+    handles: list[int]
+    fresh: list[int]
+
+
+def ingest(connection: apsw.Connection, drafts: Sequence[Draft], writer: Writer) -> Outcome:
+    """Write all drafts in order; runs inside the caller's transaction, which makes it atomic.
+
+    A memory that is there and holds is a `duplicate` and nothing is written; one that was
+    superseded or has expired is `revived`; else it is `created`. A created or revived memory with a
+    topic supersedes the one that held on (type, topic).
+    """
+    outcome = Outcome([], [], [])
+    for item in drafts:
+        _ingest_one(connection, item, writer, outcome)
+    reindex_around(connection, MEMORIES, outcome.fresh, writer.sealer)
+    return outcome
+
+
+def supersede(
+    connection: apsw.Connection, old_id: str, given: MemoryInput, writer: Writer
+) -> Outcome:
+    """Write `given` as what replaces `old_id`.
+
+    Type, kind, topic, tags, project, environment, session and agent are taken over unless given.
+    The same content again is a `duplicate` and changes nothing. Raises `NotFound`, or `Conflict`
+    naming the newer memory where `old_id` was superseded before.
+    """
+    row = connection.execute(
+        f"""SELECT handle, superseded_at, superseded_by, {", ".join(_INHERITED)}
+        FROM __palimp_memories WHERE id = ?""",
+        (old_id,),
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"no memory {old_id} to supersede; it may have been forgotten", id=old_id)
+    handle, superseded_at, superseded_by, *inherited = row
+    item = draft(_inherit(given, inherited))
+    if superseded_at is not None:
+        newer = _id_of(connection, superseded_by)
+        new_id = memory_id(writer.id_key, item.canonical)
+        if new_id == newer:
+            return Outcome([ItemResult(id=new_id, status="duplicate")], [superseded_by], [])
+        raise Conflict(
+            f"memory {old_id} was superseded before"
+            + (f" by {newer}; supersede that one instead" if newer else "; read its history"),
+            id=old_id,
+            superseded_by=newer,
+        )
+    outcome = ingest(connection, [item], writer)
+    result, new = outcome.results[0], outcome.handles[0]
+    if new != handle and result.id != old_id:
+        if old_id not in result.superseded:
+            _retire(connection, handle, writer.now_ms)
+            _point(connection, handle, new)
+            result = ItemResult(
+                id=result.id, status=result.status, superseded=(old_id, *result.superseded)
+            )
+    return Outcome([result], outcome.handles, outcome.fresh)
+
+
+def _inherit(given: MemoryInput, inherited: Sequence[Any]) -> MemoryInput:
+    fields = {name: getattr(given, name) for name in given.__struct_fields__}
+    for name, old in zip(_INHERITED, inherited, strict=True):
+        if not fields[name] and old is not None:
+            fields[name] = tuple(json.loads(old)) if name == "tags" else old
+    if fields["type"] not in ("fact", "instruction") and given.topic is None:
+        fields["topic"] = None
+    return MemoryInput(**fields)
+
+
+def _ingest_one(connection: apsw.Connection, item: Draft, writer: Writer, outcome: Outcome) -> None:
+    identity = memory_id(writer.id_key, item.canonical)
+    row = connection.execute(
+        """SELECT handle, superseded_at IS NULL AND state = 'active'
+        AND (expires_at IS NULL OR expires_at > ?) FROM __palimp_memories WHERE id = ?""",
+        (writer.now_ms, identity),
+    ).fetchone()
+    if row and row[1]:
+        outcome.results.append(ItemResult(id=identity, status="duplicate"))
+        outcome.handles.append(row[0])
+        return
+    displaced = _displace(connection, item, writer.now_ms)
+    if row:
+        handle = row[0]
+        _revive(connection, handle, item, writer.now_ms)
+    else:
+        handle = _insert(connection, identity, item, writer)
+        outcome.fresh.append(handle)
+    superseded = []
+    for old in displaced:
+        _point(connection, old, handle)
+        superseded.append(_id_of(connection, old) or "")
+    if item.given.session is not None:
+        touch_session(connection, item.given.session, writer.now_ms)
+    status = "revived" if row else "created"
+    outcome.results.append(ItemResult(id=identity, status=status, superseded=tuple(superseded)))
+    outcome.handles.append(handle)
+
+
+def _displace(connection: apsw.Connection, item: Draft, now_ms: int) -> list[int]:
+    """Retire what holds on the item's (type, topic); the database allows one at a time."""
+    if item.given.topic is None:
+        return []
+    rows = connection.execute(
+        """SELECT handle FROM __palimp_memories
+        WHERE type = ? AND topic = ? AND superseded_at IS NULL AND state = 'active'""",
+        (item.type, item.given.topic),
+    ).fetchall()
+    for (handle,) in rows:
+        _retire(connection, handle, now_ms)
+    return [handle for (handle,) in rows]
+
+
+def _insert(connection: apsw.Connection, identity: str, item: Draft, writer: Writer) -> int:
+    given, seal, now_ms = item.given, writer.sealer.seal, writer.now_ms
+    occurred_at = now_ms if item.observed_at is None else item.observed_at
+    values = (
+        identity,
+        item.type,
+        given.kind,
+        given.topic,
+        seal(given.text),
+        None if item.content is None else seal(item.content),
+        None if given.keywords is None else seal(given.keywords),
+        item.tags,
+        None if item.metadata is None else seal(item.metadata),
+        given.source,
+        given.session,
+        given.agent,
+        given.speaker,
+        given.project,
+        given.environment,
+        given.importance,
+        given.confidence,
+        given.trust,
+        item.observed_at,
+        now_ms,
+        occurred_at,
+        now_ms,
+        None if item.ttl_ms is None else now_ms + item.ttl_ms,
+        json.dumps(given.derived_from) if given.derived_from else None,
+        json.dumps(given.source_span) if given.source_span else None,
+        given.dedup_key,
+    )
+    connection.execute(_INSERT, values)
+    return connection.last_insert_rowid()
+
+
+def _revive(connection: apsw.Connection, handle: int, item: Draft, now_ms: int) -> None:
+    """Make a row hold again. Its first writer's source stays; a task gets a new lifetime."""
+    connection.execute(
+        """UPDATE __palimp_memories SET superseded_by = NULL, superseded_at = NULL,
+        state = 'active', activated_at = ?, expires_at = ? WHERE handle = ?""",
+        (now_ms, None if item.ttl_ms is None else now_ms + item.ttl_ms, handle),
+    )
+
+
+def _retire(connection: apsw.Connection, handle: int, now_ms: int) -> None:
+    connection.execute(
+        "UPDATE __palimp_memories SET superseded_at = ? WHERE handle = ?", (now_ms, handle)
+    )
+
+
+def _point(connection: apsw.Connection, old: int, new: int) -> None:
+    connection.execute(
+        "UPDATE __palimp_memories SET superseded_by = ? WHERE handle = ?", (new, old)
+    )
+
+
+def _id_of(connection: apsw.Connection, handle: int | None) -> str | None:
+    identity: str | None = connection.execute(
+        "SELECT id FROM __palimp_memories WHERE handle = ?", (handle,)
+    ).get
+    return identity

@@ -1,0 +1,30 @@
+"""What each signal is worth. The only place with numbers that were fitted.
+
+Fitted by `bench/tune_recall.py` on LoCoMo's development half, leave-one-conversation-out; the shipped
+values are the rounded mean of the folds. See docs/internals/recall.md for what was measured.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["BM25_COLUMNS", "WEIGHTS", "Weights"]
+
+# bm25 weights of the FTS columns text, keywords, label, before, after (design section 5).
+BM25_COLUMNS = (1.0, 1.0, 1.0, 0.5, 0.2)
+
+
+class Weights(NamedTuple):
+    """Weight of each feature; they are divided by the sum of those in play."""
+
+    topic: float = 4.0
+    keyword: float = 0.55
+    vector: float = 1.40
+    speaker: float = 0.40
+    session: float = 0.60
+    when: float = 0.30
+    statement: float = 0.12
+    substance: float = 0.37
+
+
+WEIGHTS = Weights()

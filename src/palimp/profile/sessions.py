@@ -1,0 +1,199 @@
+"""Sessions and their transcripts. A session exists once a memory or a turn refers to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import apsw
+
+from ..api import ListSessions, SessionInfo, Turn, TurnInput, Window
+from ..api.limits import (
+    ABBREVIATION_BYTES_MAX,
+    BATCH_ITEMS_MAX,
+    CONTENT_BYTES_MAX,
+    PAGE_MAX,
+)
+from ..clock import parse_ms
+from ..errors import Invalid, NotFound
+from .checks import (
+    check_embedding,
+    check_integer,
+    check_label,
+    check_text,
+    decode_json,
+    encode_json,
+)
+from .indexing import TURNS, drop_vectors, reindex_around, remove_entries
+from .protocols import Sealer
+
+__all__ = [
+    "TURN_COLUMNS",
+    "TurnDraft",
+    "append",
+    "draft_turn",
+    "drop_session",
+    "drop_turns",
+    "list_sessions",
+    "touch_session",
+    "turn_fields",
+    "window",
+]
+
+TURN_COLUMNS = "t.session, t.seq, t.role, t.content, t.speaker, t.at, t.created_at"
+
+
+class TurnDraft(NamedTuple):
+    """A checked turn."""
+
+    given: TurnInput
+    content: str
+    at: int | None
+
+
+def draft_turn(given: TurnInput) -> TurnDraft:
+    """Check one turn; raises `Invalid` naming field and limit."""
+    check_text(given.role, "role", ABBREVIATION_BYTES_MAX)
+    check_label(given.speaker, "speaker")
+    check_embedding(given.embedding)
+    content = encode_json(given.content, "content", CONTENT_BYTES_MAX)
+    return TurnDraft(given, content, None if given.at is None else parse_ms(given.at, "at"))
+
+
+def touch_session(connection: apsw.Connection, session: str, now_ms: int) -> None:
+    """Make the session exist and note that it was active now."""
+    connection.execute(
+        """INSERT INTO __palimp_sessions (id, created_at, last_active_at) VALUES (?1, ?2, ?2)
+        ON CONFLICT (id) DO UPDATE SET last_active_at = ?2, ended_at = NULL, listed = 1""",
+        (session, now_ms),
+    )
+
+
+def append(
+    connection: apsw.Connection,
+    session: str,
+    turns: Sequence[TurnDraft],
+    sealer: Sealer,
+    now_ms: int,
+) -> tuple[list[int], list[int]]:
+    """Append turns in order; return their numbers and handles. The caller's transaction is atomic.
+
+    Numbers go up by one and are not given again in this session, also not after its transcript was
+    dropped.
+    """
+    touch_session(connection, session, now_ms)
+    last = connection.execute("SELECT last_seq FROM __palimp_sessions WHERE id = ?", (session,)).get
+    seqs, handles = [], []
+    for seq, turn in enumerate(turns, last + 1):
+        connection.execute(
+            """INSERT INTO __palimp_turns (session, seq, role, speaker, content, at, created_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?)""",
+            (
+                session,
+                seq,
+                turn.given.role,
+                turn.given.speaker,
+                sealer.seal(turn.content),
+                turn.at,
+                now_ms,
+            ),
+        )
+        seqs.append(seq)
+        handles.append(connection.last_insert_rowid())
+    connection.execute(
+        "UPDATE __palimp_sessions SET last_seq = ? WHERE id = ?", (seqs[-1], session)
+    )
+    reindex_around(connection, TURNS, handles, sealer)
+    return seqs, handles
+
+
+def turn_fields(row: Sequence[Any], sealer: Sealer) -> dict[str, Any]:
+    """Return the fields of `Turn` from a row of `TURN_COLUMNS`."""
+    session, seq, role, content, speaker, at, created_at = row
+    return {
+        "session": session,
+        "seq": seq,
+        "role": role,
+        "content": decode_json(sealer.unseal(content)),
+        "speaker": speaker,
+        "at": at,
+        "created_at": created_at,
+    }
+
+
+def window(connection: apsw.Connection, request: Window, sealer: Sealer) -> tuple[Turn, ...]:
+    """Return the last turns, oldest first: an index range read, whatever the transcript's length."""
+    check_label(request.session, "session")
+    check_integer(request.last, "last", 1, BATCH_ITEMS_MAX)
+    rows = connection.execute(
+        f"""SELECT {TURN_COLUMNS} FROM __palimp_turns t
+        WHERE t.session = :session AND (:before IS NULL OR t.seq < :before)
+        ORDER BY t.seq DESC LIMIT :last""",
+        {"session": request.session, "before": request.before, "last": request.last},
+    ).fetchall()
+    return tuple(Turn(**turn_fields(row, sealer)) for row in reversed(rows))
+
+
+def drop_turns(connection: apsw.Connection, session: str, sealer: Sealer) -> int:
+    """Remove a transcript with its index entries and vectors; return how many turns it had."""
+    rows = connection.execute(
+        "SELECT handle FROM __palimp_turns WHERE session = ?", (session,)
+    ).fetchall()
+    handles = [handle for (handle,) in rows]
+    remove_entries(connection, TURNS, handles, sealer)
+    drop_vectors(connection, TURNS, handles, keep_given=False)
+    connection.execute("DELETE FROM __palimp_turns WHERE session = ?", (session,))
+    return len(handles)
+
+
+def drop_session(connection: apsw.Connection, session: str, *, listed: bool, now_ms: int) -> None:
+    """Mark a session as ended; unless `listed` it no longer appears. `NotFound` if unknown."""
+    check_label(session, "session")
+    known = connection.execute(
+        "SELECT 1 FROM __palimp_sessions WHERE id = ? AND listed", (session,)
+    ).get
+    if not known:
+        raise NotFound(f"no session {session!r:.80}; none was written or it was ended before")
+    # An unlisted session keeps its row, so that its turn numbers are not given out again.
+    connection.execute(
+        "UPDATE __palimp_sessions SET ended_at = ?, listed = ? WHERE id = ?",
+        (now_ms, listed, session),
+    )
+
+
+def list_sessions(
+    connection: apsw.Connection, request: ListSessions
+) -> tuple[tuple[SessionInfo, ...], str | None]:
+    """Return one page, most recently active first, and the cursor of the next."""
+    check_integer(request.limit, "limit", 1, PAGE_MAX)
+    at, identity = _cursor(request.cursor) if request.cursor is not None else (None, None)
+    rows = connection.execute(
+        """SELECT s.id, s.created_at, s.last_active_at, s.ended_at,
+        (SELECT count(*) FROM __palimp_turns t WHERE t.session = s.id),
+        (SELECT count(*) FROM __palimp_memories m WHERE m.session = s.id)
+        FROM __palimp_sessions s WHERE s.listed
+        AND (:at IS NULL OR (s.last_active_at, s.id) < (:at, :id))
+        ORDER BY s.last_active_at DESC, s.id DESC LIMIT :limit""",
+        {"at": at, "id": identity, "limit": request.limit + 1},
+    ).fetchall()
+    page = tuple(
+        SessionInfo(
+            id=identity,
+            created_at=created_at,
+            last_active_at=last_active_at,
+            ended_at=ended_at,
+            turns=turns,
+            memories=memories,
+        )
+        for identity, created_at, last_active_at, ended_at, turns, memories in rows[: request.limit]
+    )
+    if len(rows) <= request.limit:
+        return page, None
+    return page, f"{page[-1].last_active_at}:{page[-1].id}"
+
+
+def _cursor(cursor: str) -> tuple[int, str]:
+    at, _, identity = cursor.partition(":")
+    if not at.isdigit() or not identity:
+        raise Invalid(f"cursor {cursor!r:.40} did not come from an earlier page")
+    return int(at), identity

@@ -1,0 +1,354 @@
+"""Vectors of rows: stored exactly, searched by their signs, rescored exactly.
+
+A vector is stored as float32 of unit length, beside its code: one bit per dimension, set where the
+number is positive. The codes of a model lie in memory as 64-bit words; a query counts differing bits
+(the Hamming distance grows with the angle) and the nearest rows are rescored with the stored vectors.
+Several models stand side by side and are never compared with each other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import apsw
+import numpy as np
+from numpy.typing import NDArray
+
+from .indexing import GIVEN_MODEL, MEMORIES, Corpus, embedding_text
+from .protocols import Embedder, Sealer
+
+__all__ = [
+    "Batch",
+    "CodeIndex",
+    "Missing",
+    "QueryVector",
+    "cosines",
+    "missing_vectors",
+    "nearest",
+    "store_given",
+    "store_missing",
+    "unit",
+]
+
+_MODELS_MAX = 255
+_WORD_BITS = 64
+_GROWTH = 1.5
+_DEAD_SHARE_MAX = 0.25
+_FAR = np.iinfo(np.int32).max
+
+Floats = NDArray[np.float32]
+Handles = NDArray[np.int64]
+
+
+class QueryVector(NamedTuple):
+    """A vector to search with: the model's name and a unit row of its dimension."""
+
+    model: str
+    vector: Floats
+
+
+class Missing(NamedTuple):
+    """A row without a vector: what to embed, and the neighbour the text rests on."""
+
+    handle: int
+    text: str
+    before: int | None
+
+
+class Batch(NamedTuple):
+    """Rows to embed, and the mark they were looked up from."""
+
+    upto: int
+    rows: list[Missing]
+
+
+class CodeIndex:
+    """The codes of one corpus and model in memory, brought up to date at each search.
+
+    Lives with an open database. Codes are only ever appended to the table, so catching up reads the
+    rows after the last one seen; a code whose vector is gone or newer is marked when it is met.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._parts: dict[tuple[str, int], _Codes] = {}
+
+    def search(
+        self,
+        connection: apsw.Connection,
+        corpus: Corpus,
+        model: int,
+        query: Floats,
+        limit: int,
+        allowed: Handles | None,
+    ) -> Handles:
+        """Return the handles of the `limit` codes nearest to `query`, in no particular order."""
+        with self._lock:
+            key = (corpus.name, model)
+            codes = self._parts.get(key)
+            if codes is None or codes.worn_out:
+                codes = self._parts[key] = _Codes(query.size)
+            codes.catch_up(connection, corpus, model)
+            return codes.nearest(query, limit, allowed)
+
+    def bury(self, corpus: Corpus, model: int, handles: Iterable[int]) -> None:
+        """Never offer these handles again: they have no vector of this model any more."""
+        with self._lock:
+            codes = self._parts.get((corpus.name, model))
+            if codes is not None:
+                codes.bury(handles)
+
+
+class _Codes:
+    """Growing arrays: words transposed (word number, row), so that a scan reads memory in order."""
+
+    def __init__(self, dimensions: int) -> None:
+        self._words = -(-dimensions // _WORD_BITS)
+        self._signs = np.zeros((self._words, 1024), np.uint64)
+        self._handles = np.zeros(1024, np.int64)
+        self._size = 0
+        self._dead = 0
+        self._last_code = 0
+
+    @property
+    def worn_out(self) -> bool:
+        """Whether so many codes are dead that reading the table again pays."""
+        return self._dead > 1024 and self._dead > self._size * _DEAD_SHARE_MAX
+
+    def catch_up(self, connection: apsw.Connection, corpus: Corpus, model: int) -> None:
+        rows = connection.execute(
+            f"SELECT code, handle, signs FROM {corpus.codes} WHERE code > ? AND model = ?",
+            (self._last_code, model),
+        ).fetchall()
+        if not rows:
+            return
+        end = self._size + len(rows)
+        if end > self._handles.size:
+            room = int(end * _GROWTH)
+            self._signs = np.concatenate(
+                (self._signs, np.zeros((self._words, room - self._handles.size), np.uint64)), 1
+            )
+            self._handles = np.concatenate(
+                (self._handles, np.zeros(room - self._handles.size, np.int64))
+            )
+        signs = np.frombuffer(b"".join(row[2] for row in rows), np.uint64)
+        self._signs[:, self._size : end] = signs.reshape(len(rows), self._words).T
+        self._handles[self._size : end] = [row[1] for row in rows]
+        self._size, self._last_code = end, rows[-1][0]
+
+    def nearest(self, query: Floats, limit: int, allowed: Handles | None) -> Handles:
+        if not self._size:
+            return np.zeros(0, np.int64)
+        code = np.frombuffer(_signs(query[np.newaxis, :])[0], np.uint64)
+        distance = np.zeros(self._size, np.int32)
+        for word in range(self._words):
+            distance += np.bitwise_count(self._signs[word, : self._size] ^ code[word])
+        handles = self._handles[: self._size]
+        distance[handles < 0] = _FAR
+        if allowed is not None:
+            distance[~np.isin(handles, allowed)] = _FAR
+        if limit < self._size:
+            chosen = np.argpartition(distance, limit)[:limit]
+        else:
+            chosen = np.arange(self._size)
+        chosen = chosen[distance[chosen] != _FAR]
+        found: Handles = np.unique(handles[chosen])
+        return found
+
+    def bury(self, handles: Iterable[int]) -> None:
+        gone = np.isin(self._handles[: self._size], np.fromiter(handles, np.int64))
+        self._dead += int(gone.sum())
+        self._handles[: self._size][gone] = -1
+
+
+def unit(values: Sequence[float] | Floats) -> Floats:
+    """Return a vector scaled to length 1 as float32; zeros stay zeros."""
+    # float64 in between: the square of a large float32 would overflow.
+    vector = np.asarray(values, np.float64)
+    length = float(np.sqrt(np.dot(vector, vector)))
+    if not np.isfinite(length) and vector.size:
+        vector = vector / np.abs(vector).max()
+        length = float(np.sqrt(np.dot(vector, vector)))
+    return (vector / length if length else vector).astype(np.float32)
+
+
+def model_number(connection: apsw.Connection, name: str) -> tuple[int, int] | None:
+    """Return number and dimensions of a model that has vectors here, or None."""
+    row: tuple[int, int] | None = connection.execute(
+        "SELECT model, dimensions FROM __palimp_models WHERE name = ?", (name,)
+    ).fetchone()
+    return row
+
+
+def store_given(
+    connection: apsw.Connection, corpus: Corpus, handle: int, values: Sequence[float]
+) -> str | None:
+    """Store a caller's own vector; return None, or why it was left out.
+
+    The first vector given decides the dimension of this profile's given vectors.
+    """
+    model, dimensions = _register(connection, GIVEN_MODEL, len(values))
+    if dimensions != len(values):
+        return (
+            f"stored without its embedding: it has {len(values):,} dimensions, the given "
+            f"embeddings of this profile have {dimensions:,}"
+        )
+    _put(connection, corpus, model, [handle], unit(values)[np.newaxis, :])
+    return None
+
+
+def missing_vectors(
+    connection: apsw.Connection, corpus: Corpus, model_name: str, sealer: Sealer, limit: int
+) -> Batch:
+    """Return up to `limit` rows, oldest first, that have no vector of this model yet.
+
+    Tasks are never embedded.
+    """
+    known = model_number(connection, model_name)
+    model = known[0] if known else 0
+    upto = _upto(connection, corpus, model)
+    never = "r.type != 'task' AND" if corpus is MEMORIES else ""
+    rows = connection.execute(
+        f"""SELECT r.handle FROM {corpus.rows} r WHERE {never} r.handle > :upto AND NOT EXISTS
+        (SELECT 1 FROM {corpus.vectors} v WHERE v.slot = (r.handle << 8 | :model))
+        ORDER BY r.handle LIMIT :limit""",
+        {"upto": upto, "model": model, "limit": limit},
+    ).fetchall()
+    return Batch(
+        upto,
+        [
+            Missing(handle, *embedding_text(connection, corpus, handle, sealer))
+            for (handle,) in rows
+        ],
+    )
+
+
+def store_missing(
+    connection: apsw.Connection,
+    corpus: Corpus,
+    embedder: Embedder,
+    batch: Batch,
+    vectors: Floats,
+    sealer: Sealer,
+) -> int:
+    """Store embedded rows; return how many. A row whose text changed meanwhile is left as the job."""
+    model, dimensions = _register(connection, embedder.name, embedder.dimensions)
+    rows = batch.rows
+    assert vectors.shape == (len(rows), dimensions), f"{embedder.name} gave {vectors.shape}"
+    current = []
+    for place, row in enumerate(rows):
+        exists = connection.execute(
+            f"SELECT 1 FROM {corpus.rows} WHERE handle = ?", (row.handle,)
+        ).get
+        if exists and embedding_text(connection, corpus, row.handle, sealer) == row[1:]:
+            current.append(place)
+    handles = [rows[place].handle for place in current]
+    _put(connection, corpus, model, handles, vectors[current])
+    if len(current) == len(rows) and _upto(connection, corpus, model) == batch.upto:
+        connection.execute(
+            """INSERT INTO __palimp_embedded (corpus, model, upto) VALUES (?1, ?2, ?3)
+            ON CONFLICT (corpus, model) DO UPDATE SET upto = ?3""",
+            (corpus.name, model, rows[-1].handle),
+        )
+    return len(handles)
+
+
+def nearest(
+    connection: apsw.Connection,
+    corpus: Corpus,
+    index: CodeIndex,
+    query: QueryVector,
+    limit: int,
+    allowed: Handles | None = None,
+) -> list[int] | str:
+    """Return the handles of rows near `query`, or why this model cannot be searched here."""
+    known = model_number(connection, query.model)
+    if known is None:
+        return f"no row has a vector of {query.model}"
+    model, dimensions = known
+    if dimensions != query.vector.size:
+        return (
+            f"the query has {query.vector.size:,} dimensions, vectors of {query.model} here have "
+            f"{dimensions:,}"
+        )
+    if not query.vector.any():
+        return f"{query.model} knows no word of the query"
+    found = index.search(connection, corpus, model, query.vector, limit, allowed)
+    slots = (found << 8) | model
+    rows = connection.execute(
+        f"SELECT v.slot >> 8 FROM carray(?) c JOIN {corpus.vectors} v ON v.slot = c.value",
+        (apsw.carray(slots),),
+    ).fetchall()
+    alive = [handle for (handle,) in rows]
+    if len(alive) < found.size:
+        index.bury(corpus, model, np.setdiff1d(found, np.asarray(alive, np.int64)).tolist())
+    return alive
+
+
+def cosines(
+    connection: apsw.Connection,
+    corpus: Corpus,
+    query: QueryVector,
+    handles: Sequence[int],
+) -> dict[int, float]:
+    """Return the exact cosine of each row that has a vector of the query's model."""
+    known = model_number(connection, query.model)
+    if known is None or known[1] != query.vector.size or not handles:
+        return {}
+    model = known[0]
+    slots = (np.asarray(handles, np.int64) << 8) | model
+    rows = connection.execute(
+        f"SELECT v.slot >> 8, v.vector FROM carray(?) c JOIN {corpus.vectors} v ON v.slot = c.value",
+        (apsw.carray(slots),),
+    ).fetchall()
+    if not rows:
+        return {}
+    matrix = np.frombuffer(b"".join(row[1] for row in rows), np.float32)
+    values = matrix.reshape(len(rows), -1) @ query.vector
+    return {row[0]: float(value) for row, value in zip(rows, values, strict=True)}
+
+
+def _upto(connection: apsw.Connection, corpus: Corpus, model: int) -> int:
+    found = connection.execute(
+        "SELECT upto FROM __palimp_embedded WHERE corpus = ? AND model = ?", (corpus.name, model)
+    ).get
+    return int(found or 0)
+
+
+def _register(connection: apsw.Connection, name: str, dimensions: int) -> tuple[int, int]:
+    known = model_number(connection, name)
+    if known is None:
+        connection.execute(
+            "INSERT INTO __palimp_models (name, dimensions) VALUES (?, ?)", (name, dimensions)
+        )
+        known = (connection.last_insert_rowid(), dimensions)
+        assert known[0] <= _MODELS_MAX, "more models than a slot can number"
+    return known
+
+
+def _put(
+    connection: apsw.Connection, corpus: Corpus, model: int, handles: Sequence[int], rows: Floats
+) -> None:
+    for handle, vector, signs in zip(handles, rows, _signs(rows), strict=True):
+        slot = handle << 8 | model
+        if connection.execute(f"SELECT 1 FROM {corpus.vectors} WHERE slot = ?", (slot,)).get:
+            continue
+        connection.execute(
+            f"INSERT INTO {corpus.codes} (model, handle, signs) VALUES (?, ?, ?)",
+            (model, handle, signs),
+        )
+        connection.execute(
+            f"INSERT INTO {corpus.vectors} (slot, code, vector) VALUES (?, ?, ?)",
+            (slot, connection.last_insert_rowid(), vector.tobytes()),
+        )
+
+
+def _signs(rows: Floats) -> list[bytes]:
+    """Return one bit per dimension and row, padded with zeros to whole 64-bit words."""
+    bits = np.packbits(rows > 0, axis=1)
+    width = -(-rows.shape[1] // _WORD_BITS) * 8
+    padded = np.zeros((len(rows), width), np.uint8)
+    padded[:, : bits.shape[1]] = bits
+    return [row.tobytes() for row in padded]
