@@ -107,7 +107,7 @@ def open(path: str | os.PathLike[str] | None = None, /, **settings: Any) -> Clie
 
 
 def open_async(path: str | os.PathLike[str] | None = None, /, **settings: Any) -> AsyncClient:
-    """Open a folder like `open`, for use from an event loop: `async with open_async(...) as mem`."""
+    """Open a folder like `open`, for an event loop: `async with open_async(...) as mem`."""
     from .client.transports.embedded import AsyncEmbedded
 
     return AsyncClient(AsyncEmbedded(_node(path, settings)))

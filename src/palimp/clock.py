@@ -5,6 +5,7 @@ Inside, a time is an integer: milliseconds since 1970-01-01 UTC. Naive input mea
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -82,8 +83,8 @@ def parse_ms(value: object, field: str) -> int:
         ms = None
     if ms is None:
         raise Invalid(
-            f"{field} is not a time: {value!r:.80}; give milliseconds since 1970 (int), a datetime, "
-            "or RFC 3339 text such as 2026-03-02T08:41:00Z"
+            f"{field} is not a time: {value!r:.80}; give milliseconds since 1970 (int), a "
+            "datetime, or RFC 3339 text such as 2026-03-02T08:41:00Z"
         )
     if not 0 <= ms <= TIME_MS_MAX:
         raise Invalid(f"{field} is {ms} ms, outside 0 (the year 1970) to {TIME_MS_MAX} (9999)")
@@ -100,13 +101,13 @@ def parse_seconds(value: object, field: str) -> float:
     """Return a duration in seconds from a number of seconds or a timedelta; `Invalid` otherwise."""
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value):
         return float(value)
     raise Invalid(f"{field} is not a duration: {value!r:.80}; give seconds or a timedelta")
 
 
 def format_ms(ms: int, *, pattern: str | Callable[[datetime], str] | None = None) -> str:
-    """Return RFC 3339 text with second precision, or what `pattern` (strftime) makes of the time."""
+    """Return RFC 3339 text in whole seconds, or what `pattern` (strftime) makes of the time."""
     moment = _EPOCH + timedelta(milliseconds=ms)
     if pattern is None:
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,16 +1,16 @@
 """The errors of Palimpsest, grouped by what the caller does next.
 
     Error
-    |- Invalid        correct the request            invalid_request, payload_too_large   (also a ValueError)
+    |- Invalid        correct the request            invalid_request, payload_too_large
     |- NotFound       name something that exists     not_found, database_not_found, branch_not_found
-    |                                                                                     (also a LookupError)
     |- Conflict       read again, then decide        already_exists, conflict
     |- Denied         use another credential         unauthorized, forbidden
     |- Unavailable    wait `retry_after`, repeat     unavailable, overloaded, request_timeout
     |- Unconfigured   configure it or do without     unconfigured
     `- Internal       report it                      internal
 
-The codes are those of the wire; the set is closed, a new one needs a decision record.
+`Invalid` is also a `ValueError`, `NotFound` a `LookupError`. The codes are those of the wire; the
+set is closed, a new one needs a decision record.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ __all__ = [
     "Unavailable",
     "Unconfigured",
     "from_code",
+    "in_batch",
 ]
 
 
@@ -63,9 +64,9 @@ class Error(Exception):
         return (_rebuild, (type(self), self.message, self.code, self.retry_after, self.details))
 
     def located(self, place: str, **details: Any) -> Error:
-        """Return the same error with `place` before its message and `details` added."""
+        """Return a copy of the error with `place` (if any) before its message, `details` added."""
         merged = {**self.details, **details}
-        message = f"{place}: {self.message}"
+        message = f"{place}: {self.message}" if place else self.message
         return type(self)(message, code=self.code, retry_after=self.retry_after, **merged)
 
 
@@ -124,6 +125,15 @@ def from_code(code: str, message: str, **details: Any) -> Error:
     if cls is None:
         return Internal(message, wire_code=code, **details)
     return cls(message, code=code, **details)
+
+
+def in_batch(error: Error, field: str, index: int, count: int) -> Error:
+    """Return the error of one item of a batch of `count`, with the item's `index` in its details.
+
+    A single item needs no number in its message.
+    """
+    place = f"{field}[{index}] (nothing of the batch was written)" if count > 1 else ""
+    return error.located(place, index=index)
 
 
 def _rebuild(

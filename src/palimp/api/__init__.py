@@ -38,8 +38,8 @@ from .sessions import (
     Turn,
     TurnHit,
     TurnInput,
-    TurnSearch,
     Turns,
+    TurnSearch,
     Window,
 )
 

@@ -16,7 +16,7 @@ PYTHON_NAMES: dict[str, str] = {wire: name for name, wire in WIRE_NAMES.items()}
 class Request(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=WIRE_NAMES
 ):
-    """A request: an unknown field is refused by name, so that a misspelt filter never matches all."""
+    """A request: an unknown field is refused by name, so a misspelt filter never matches all."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, rename=WIRE_NAMES):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -76,5 +76,22 @@ def _explain(message: str, cls: type[Request]) -> str:
     missing = _MISSING.match(bare)
     if missing:
         return f"field {missing['field']!r} is missing"
+    choices = _choices(path, cls)
+    if bare.startswith("Invalid enum value") and choices:
+        bare = f"{bare}; give {', '.join(choices[:-1])} or {choices[-1]}"
     bare = bare[:1].lower() + bare[1:]
     return f"field {path!r}: {bare}" if path else bare
+
+
+def _choices(path: str, cls: type[Request]) -> list[str]:
+    """Return the words a field can be, where it is one of a few; `path` names the field."""
+    name = path.partition("[")[0]
+    kinds = [field.type for field in msgspec.structs.fields(cls) if field.encode_name == name]
+    choices: list[str] = []
+    while kinds:
+        kind = kinds.pop()
+        if get_origin(kind) is Literal:
+            choices += get_args(kind)
+        else:
+            kinds += get_args(kind)
+    return choices

@@ -36,8 +36,10 @@ MEMORY_TYPES: tuple[MemoryType, ...] = ("fact", "event", "instruction", "task")
 Status = Literal["created", "duplicate", "revived"]
 
 
-class MemoryInput(Request, kw_only=True):
-    """One memory to write. Only `text` is required; `type` defaults to `fact`.
+class MemoryInput(Request, frozen=True, kw_only=True):
+    """One memory to write. Only `text` is required.
+
+    `type` is `fact` where none is given; what supersedes a memory takes over its type.
 
     `topic` (facts and instructions) is the key under which a newer memory supersedes an older one.
     `content` is any JSON and defaults to `{"text": text}`. `dedup_key` separates memories of the
@@ -47,7 +49,7 @@ class MemoryInput(Request, kw_only=True):
     """
 
     text: str
-    type: MemoryType = "fact"
+    type: MemoryType | None = None
     kind: str | None = None
     topic: str | None = None
     content: Any = msgspec.UNSET
@@ -71,7 +73,7 @@ class MemoryInput(Request, kw_only=True):
     embedding: tuple[float, ...] | None = None
 
 
-class Memory(Result, kw_only=True):
+class Memory(Result, frozen=True, kw_only=True):
     """One memory as it is stored. Times are UTC milliseconds; absent means None.
 
     `superseded_by` names the memory that replaced this one, `supersedes` (filled by get and
@@ -111,7 +113,7 @@ class Memory(Result, kw_only=True):
     supersedes: tuple[str, ...] = ()
 
 
-class Filters(Request, kw_only=True):
+class Filters(Request, frozen=True, kw_only=True):
     """Which memories are meant; everything left out matches all.
 
     Several values of one field mean any of them, except `tags`: all must be there. `since` and
@@ -135,13 +137,13 @@ class Filters(Request, kw_only=True):
     include_superseded: bool = False
 
 
-class Ingest(Request, kw_only=True):
+class Ingest(Request, frozen=True, kw_only=True):
     """Write 1 to 1,000 memories in one transaction: all or none."""
 
     memories: tuple[MemoryInput, ...]
 
 
-class ItemResult(Result, kw_only=True):
+class ItemResult(Result, frozen=True, kw_only=True):
     """What happened to one item: `created`, `duplicate` (nothing written) or `revived`.
 
     `superseded` lists the ids it displaced. `note` says what was not done as asked, for instance
@@ -154,13 +156,13 @@ class ItemResult(Result, kw_only=True):
     note: str | None = None
 
 
-class Written(ItemResult, kw_only=True):
+class Written(ItemResult, frozen=True, kw_only=True):
     """`ItemResult` of a single write with the txid that holds it."""
 
     txid: int
 
 
-class Ingested(Result, kw_only=True):
+class Ingested(Result, frozen=True, kw_only=True):
     """The results of a batch in the order of its items, and the txid that holds all of them."""
 
     results: tuple[ItemResult, ...]
@@ -180,27 +182,27 @@ class Ingested(Result, kw_only=True):
         return self.results[index]
 
 
-class Supersede(Request, kw_only=True):
+class Supersede(Request, frozen=True, kw_only=True):
     """Replace the memory `id` by `memory`; the old one stays in its history."""
 
     id: str
     memory: MemoryInput
 
 
-class GetMemory(Request, kw_only=True):
+class GetMemory(Request, frozen=True, kw_only=True):
     """Read one memory."""
 
     id: str
 
 
-class GotMemory(Result, kw_only=True):
+class GotMemory(Result, frozen=True, kw_only=True):
     """One memory and the txid it was read at."""
 
     memory: Memory
     txid: int
 
 
-class ListMemories(Filters, kw_only=True):
+class ListMemories(Filters, frozen=True, kw_only=True):
     """Read memories page by page, newest first; `cursor` comes from the page before."""
 
     topic: str | None = None
@@ -208,7 +210,7 @@ class ListMemories(Filters, kw_only=True):
     cursor: str | None = None
 
 
-class MemoryPage(Result, kw_only=True):
+class MemoryPage(Result, frozen=True, kw_only=True):
     """One page; `next_cursor` is None on the last."""
 
     memories: tuple[Memory, ...]
@@ -216,15 +218,15 @@ class MemoryPage(Result, kw_only=True):
     txid: int
 
 
-class HistoryOf(Request, kw_only=True):
-    """Read how a memory (`id`) or a topic (`topic`, of one `type` or of both that have topics) changed."""
+class HistoryOf(Request, frozen=True, kw_only=True):
+    """Read how a memory (`id`) or a topic changed; `type` narrows a topic to one of its types."""
 
     id: str | None = None
     topic: str | None = None
     type: MemoryType | None = None
 
 
-class History(Result, kw_only=True):
+class History(Result, frozen=True, kw_only=True):
     """Memories oldest first: each was superseded by a later one, the last is what holds now."""
 
     memories: tuple[Memory, ...]
@@ -244,13 +246,13 @@ class History(Result, kw_only=True):
         return self.memories[index]
 
 
-class Forget(Request, kw_only=True):
+class Forget(Request, frozen=True, kw_only=True):
     """Remove one memory from the present: row, index and vectors."""
 
     id: str
 
 
-class Forgotten(Result, kw_only=True):
+class Forgotten(Result, frozen=True, kw_only=True):
     """`forgotten` is False where no such memory existed; `revived` is never done implicitly."""
 
     id: str

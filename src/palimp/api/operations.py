@@ -35,8 +35,8 @@ from .sessions import (
     ListSessions,
     SearchTurns,
     SessionPage,
-    TurnSearch,
     Turns,
+    TurnSearch,
     Window,
 )
 

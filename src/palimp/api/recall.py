@@ -32,7 +32,7 @@ def estimate_tokens(text: str) -> int:
     return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
 
-class RecallRequest(Filters, kw_only=True):
+class RecallRequest(Filters, frozen=True, kw_only=True):
     """Ask for the memories that matter to `query`, `embedding` or `topic` (at least one is needed).
 
     At most `k` hits with a score of at least `min_score`, and together at most `max_tokens` of text
@@ -52,7 +52,7 @@ class RecallRequest(Filters, kw_only=True):
     explain: bool = False
 
 
-class Feature(Result, kw_only=True):
+class Feature(Result, frozen=True, kw_only=True):
     """One signal of one hit: `raw` in its own unit, `value` in [0, 1], `share` of the score.
 
     `share` is `value * weight` divided by the sum of all weights in play; the shares of a hit add
@@ -66,13 +66,13 @@ class Feature(Result, kw_only=True):
     share: float
 
 
-class Explain(Result, kw_only=True):
+class Explain(Result, frozen=True, kw_only=True):
     """Every signal of one hit, the largest share first."""
 
     features: tuple[Feature, ...]
 
 
-class Dropped(Result, kw_only=True):
+class Dropped(Result, frozen=True, kw_only=True):
     """Something recall left out: a query term, a channel, or candidates, and the reason."""
 
     what: str
@@ -80,7 +80,7 @@ class Dropped(Result, kw_only=True):
     count: int = 1
 
 
-class Hit(Memory, kw_only=True):
+class Hit(Memory, frozen=True, kw_only=True):
     """A memory with its `score` in [0, 1] and the channels (topic, keyword, vector) that found it.
 
     `before` and `after` hold neighbouring events of its session, oldest first, when a window was
@@ -94,7 +94,7 @@ class Hit(Memory, kw_only=True):
     after: tuple[Memory, ...] = ()
 
 
-class Recall(Result, kw_only=True):
+class Recall(Result, frozen=True, kw_only=True):
     """A sequence of hits, best first. Never padded: what was not found is not there."""
 
     memories: tuple[Hit, ...]

@@ -29,7 +29,7 @@ WINDOW_DEFAULT = 20
 TURN_SEARCH_DEFAULT = 5
 
 
-class TurnInput(Request, kw_only=True):
+class TurnInput(Request, frozen=True, kw_only=True):
     """One turn: `role` (user, assistant, tool, ...), any JSON as `content`, and who spoke when."""
 
     role: str
@@ -39,8 +39,8 @@ class TurnInput(Request, kw_only=True):
     embedding: tuple[float, ...] | None = None
 
 
-class Turn(Result, kw_only=True):
-    """One turn of a transcript; `seq` counts from 1 within its session and is never reused there."""
+class Turn(Result, frozen=True, kw_only=True):
+    """One turn of a transcript; `seq` counts from 1 within its session and is not reused."""
 
     session: str
     seq: int
@@ -51,7 +51,7 @@ class Turn(Result, kw_only=True):
     created_at: int
 
 
-class TurnHit(Turn, kw_only=True):
+class TurnHit(Turn, frozen=True, kw_only=True):
     """A turn found by a search: `score` in [0, 1], the channels that found it, vector distance."""
 
     score: float
@@ -59,14 +59,14 @@ class TurnHit(Turn, kw_only=True):
     distance: float | None = None
 
 
-class Append(Request, kw_only=True):
+class Append(Request, frozen=True, kw_only=True):
     """Append 1 to 1,000 turns to a session in one transaction; the session exists from then on."""
 
     session: str
     turns: tuple[TurnInput, ...]
 
 
-class Appended(Result, kw_only=True):
+class Appended(Result, frozen=True, kw_only=True):
     """The numbers the turns got, in order, and the txid that holds them.
 
     `notes` says what was not done as asked, for instance that an embedding was left out.
@@ -82,7 +82,7 @@ class Appended(Result, kw_only=True):
         return self.seqs[-1]
 
 
-class Window(Request, kw_only=True):
+class Window(Request, frozen=True, kw_only=True):
     """Read the last turns of a session, oldest first; `before` reads those before that number."""
 
     session: str
@@ -90,7 +90,7 @@ class Window(Request, kw_only=True):
     before: int | None = None
 
 
-class Turns(Result, kw_only=True):
+class Turns(Result, frozen=True, kw_only=True):
     """A piece of a transcript."""
 
     turns: tuple[Turn, ...]
@@ -110,7 +110,7 @@ class Turns(Result, kw_only=True):
         return self.turns[index]
 
 
-class SearchTurns(Request, kw_only=True):
+class SearchTurns(Request, frozen=True, kw_only=True):
     """Rank the turns of one session by a query, an embedding, or both."""
 
     session: str
@@ -119,7 +119,7 @@ class SearchTurns(Request, kw_only=True):
     k: int = TURN_SEARCH_DEFAULT
 
 
-class TurnSearch(Result, kw_only=True):
+class TurnSearch(Result, frozen=True, kw_only=True):
     """Ranked turns, best first."""
 
     turns: tuple[TurnHit, ...]
@@ -139,14 +139,14 @@ class TurnSearch(Result, kw_only=True):
         return self.turns[index]
 
 
-class EndSession(Request, kw_only=True):
+class EndSession(Request, frozen=True, kw_only=True):
     """End a session: its tasks go at once, its transcript too with `turns`; memories stay."""
 
     session: str
     turns: bool = False
 
 
-class EndedSession(Result, kw_only=True):
+class EndedSession(Result, frozen=True, kw_only=True):
     """How many task memories and turns were removed."""
 
     session: str
@@ -155,14 +155,14 @@ class EndedSession(Result, kw_only=True):
     txid: int
 
 
-class ListSessions(Request, kw_only=True):
+class ListSessions(Request, frozen=True, kw_only=True):
     """Read sessions, most recently active first."""
 
     limit: int = PAGE_DEFAULT
     cursor: str | None = None
 
 
-class SessionInfo(Result, kw_only=True):
+class SessionInfo(Result, frozen=True, kw_only=True):
     """One session with its counts; times are UTC milliseconds of writing."""
 
     id: str
@@ -173,7 +173,7 @@ class SessionInfo(Result, kw_only=True):
     ended_at: int | None = None
 
 
-class SessionPage(Result, kw_only=True):
+class SessionPage(Result, frozen=True, kw_only=True):
     """One page; `next_cursor` is None on the last."""
 
     sessions: tuple[SessionInfo, ...]

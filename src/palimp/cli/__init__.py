@@ -1,5 +1,7 @@
-"""The command line."""
+"""The command line: parse, open, one call, print."""
 
+from __future__ import annotations
 
-def main() -> None:
-    """Run."""
+from .main import cli, main
+
+__all__ = ["cli", "main"]

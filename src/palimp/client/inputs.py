@@ -19,7 +19,7 @@ from ..api import (
 )
 from ..api.base import Request
 from ..clock import parse_ms, parse_seconds
-from ..errors import Error, Invalid
+from ..errors import Error, Invalid, in_batch
 from .fields import IdLike, MemoryLike
 
 __all__ = [
@@ -55,14 +55,13 @@ def ingest_request(items: Iterable[MemoryLike], source: str | None) -> Ingest:
     """Return the request of a batch; errors name the item's index."""
     if isinstance(items, (str, bytes, Mapping, MemoryInput)):
         raise Invalid("ingest takes a list of memories; use remember for a single one")
+    listed = list(items)
     memories = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(listed):
         try:
             memories.append(_memory(item, source, "memory"))
         except Error as error:
-            raise error.located(
-                f"memories[{index}] (nothing of the batch was written)", index=index
-            ) from error
+            raise in_batch(error, "memories", index, len(listed)) from error
     return Ingest(memories=tuple(memories))
 
 
@@ -102,12 +101,13 @@ def turn(role: str, content: Any, fields: Mapping[str, Any]) -> TurnInput:
 
 def append_request(session: str, turns: Iterable[Mapping[str, Any] | TurnInput]) -> Append:
     """Return the request that appends turns; errors name the turn's index."""
+    listed = list(turns)
     converted = []
-    for index, item in enumerate(turns):
+    for index, item in enumerate(listed):
         try:
             converted.append(_convert(TurnInput, item, "turn"))
         except Error as error:
-            raise error.located(f"turns[{index}]", index=index) from error
+            raise in_batch(error, "turns", index, len(listed)) from error
     return Append(session=session, turns=tuple(converted))
 
 

@@ -102,7 +102,7 @@ class Database:
             found = self._attached.get(kind)
             if found is None:
                 found = self._attached[kind] = make()
-            return found  # type: ignore[no-any-return]
+            return found
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it; what was committed stays."""

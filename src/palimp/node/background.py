@@ -1,4 +1,4 @@
-"""The thread that embeds what writes left behind. It starts with the first write and ends with the node."""
+"""The thread that embeds what writes left behind; it starts with the first write."""
 
 from __future__ import annotations
 

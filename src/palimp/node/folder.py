@@ -21,7 +21,8 @@ __all__ = ["FORMAT", "Folder"]
 
 FORMAT = 1
 _MARK = "palimp.json"
-_README = """This folder holds the memories of a Palimpsest database: each profile under hot/ is an SQLite file.
+_README = """This folder holds the memories of a Palimpsest database.
+Each profile under hot/ is an SQLite file.
 
 Do not edit or copy files in here while a program has the folder open.
 """

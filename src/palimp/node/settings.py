@@ -103,11 +103,10 @@ def _known(name: str, shown: str, known: list[str]) -> None:
 def _checked(found: Mapping[str, tuple[Any, str]]) -> Settings:
     values = {}
     for name, (value, shown) in found.items():
-        if isinstance(value, os.PathLike):
-            value = os.fspath(value)
+        plain = os.fspath(value) if isinstance(value, os.PathLike) else value
         try:
             # Not strict: an environment variable is text, also where a number is meant.
-            one = msgspec.convert({name: value}, Settings, strict=False)
+            one = msgspec.convert({name: plain}, Settings, strict=False)
         except msgspec.ValidationError as error:
             reason = str(error).partition(" - at")[0]
             raise Invalid(f"{shown} is {value!r:.80}: {reason[:1].lower()}{reason[1:]}") from error

@@ -38,7 +38,7 @@ class Context:
 
     @contextmanager
     def reading(self, target: Target) -> Iterator[Database | None]:
-        """Yield the target's database, or None where nothing was ever written: reads create none."""
+        """Yield the target's database, or None where nothing was written: reads create none."""
         with self.engine.use(str(database_name(target)), create=False) as database:
             yield database
 
@@ -53,7 +53,8 @@ def database_name(target: Target) -> DatabaseName:
     )
     if target.branch != MAIN:
         raise NotFound(
-            f"branch not found: {target.branch!r} of profile {target.profile!r}; it has only 'main'",
+            f"branch not found: {target.branch!r} of profile "
+            f"{target.profile!r}; it has only 'main'",
             code="branch_not_found",
         )
     return name

@@ -25,7 +25,7 @@ from ..api import (
     Written,
 )
 from ..api.limits import BATCH_ITEMS_MAX
-from ..errors import Error, Invalid, NotFound
+from ..errors import Error, Invalid, NotFound, in_batch
 from ..profile import memories
 from ..profile.checks import check_label
 from ..profile.indexing import MEMORIES
@@ -52,9 +52,7 @@ def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
         try:
             drafts.append(memories.draft(given))
         except Error as error:
-            raise error.located(
-                f"memories[{index}] (nothing of the batch was written)", index=index
-            ) from error
+            raise in_batch(error, "memories", index, count) from error
     writer = _writer(context)
 
     def write(connection: apsw.Connection) -> list[ItemResult]:

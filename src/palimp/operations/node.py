@@ -33,7 +33,7 @@ def list_profiles(context: Context, target: Target, request: ListProfiles) -> Pr
     )
 
 
-def maintain(context: Context, target: Target, request: Maintain) -> Maintained:
+def maintain(context: Context, _target: Target, _request: Maintain) -> Maintained:
     """Embed what has no vector and remove expired tasks, in every profile."""
     profiles = embedded = expired = 0
     now_ms = context.clock.now_ms()

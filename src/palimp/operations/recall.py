@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import msgspec
 
-from ..api import Dropped, Recall, RecallRequest, SearchTurns, Target, TurnSearch
+from ..api import Dropped, Recall, RecallRequest, SearchTurns, Target, TurnHit, TurnSearch
 from ..api.limits import K_MAX, QUERY_BYTES_MAX, WINDOW_MAX
 from ..errors import Invalid
 from ..profile.checks import check_embedding, check_integer, check_label, check_share
@@ -40,7 +40,7 @@ def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
 
         def query(connection: apsw.Connection) -> Recall:
             hits, dropped = recall_memories(connection, request, vectors, inner)
-            turns = ()
+            turns: tuple[TurnHit, ...] = ()
             if request.include_turns:
                 turns = search_turns(
                     connection, request.query, vectors, request.session, request.k, inner
@@ -109,7 +109,7 @@ def _inner(context: Context, database: Database, now_ms: int) -> RecallContext:
     return RecallContext(
         now_ms=now_ms,
         sealer=context.sealer,
-        index=database.attachment(CodeIndex, CodeIndex),
+        codes=database.attachment(CodeIndex, CodeIndex),
         counts=database.attachment(TermCounts, TermCounts),
         weights=WEIGHTS,
     )

@@ -16,7 +16,7 @@ from ..api import (
     Window,
 )
 from ..api.limits import BATCH_ITEMS_MAX
-from ..errors import Error, Invalid, NotFound
+from ..errors import Error, Invalid, NotFound, in_batch
 from ..profile import sessions
 from ..profile.checks import check_label
 from ..profile.indexing import TURNS
@@ -38,9 +38,7 @@ def append(context: Context, target: Target, request: Append) -> Appended:
         try:
             drafts.append(sessions.draft_turn(given))
         except Error as error:
-            raise error.located(
-                f"turns[{index}] (nothing of the batch was written)", index=index
-            ) from error
+            raise in_batch(error, "turns", index, count) from error
     now_ms = context.clock.now_ms()
 
     def write(connection: apsw.Connection) -> tuple[list[int], list[str]]:

@@ -1,4 +1,4 @@
-"""Embedding of rows that have no vector yet: off the write path, and again and again the same job."""
+"""Embedding of rows that have no vector yet: off the write path."""
 
 from __future__ import annotations
 

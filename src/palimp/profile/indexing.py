@@ -1,9 +1,9 @@
 """What is indexed of a row: its words, who said it and when, and what was said around it.
 
-The FTS tables are contentless: removing a row takes the very words it was added with. So the indexed
-text is a function of the rows alone, and whoever changes rows removes entries before and adds them
-after. An event (or turn) is indexed with its neighbours in the session; they are what makes "yes, that
-one" findable.
+The FTS tables are contentless: removing a row takes the very words it was added with. So the
+indexed text is a function of the rows alone, and whoever changes rows removes entries before and
+adds them after. An event (or turn) is indexed with its neighbours in the session; they are what
+makes "yes, that one" findable.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ _NO_LIMIT = 1 << 62
 class Corpus(NamedTuple):
     """One kind of rows that can be searched, and the SQL that is special to it.
 
-    `source` gives text, keywords, tags, topic, kind, speaker, time of a handle. `before` and `after`
-    give the neighbouring handle below `:below`, so that the state before a batch can be asked for.
+    `source` gives text, keywords, tags, topic, kind, speaker, time of a handle. `before` and
+    `after` give the neighbouring handle below `:below`, so that the state before a batch can be
+    asked for.
     """
 
     name: str
@@ -83,8 +84,10 @@ def _turn_neighbour(compare: str, order: str) -> str:
 
 
 def _corpus(name: str, source: str, before: str, after: str) -> Corpus:
-    tables = [f"__palimp_{name}{suffix}" for suffix in ("", "_fts", "_vectors", "_codes")]
-    return Corpus(name, *tables, source, before, after)
+    table = f"__palimp_{name}"
+    return Corpus(
+        name, table, f"{table}_fts", f"{table}_vectors", f"{table}_codes", source, before, after
+    )
 
 
 MEMORIES = _corpus(
@@ -105,7 +108,7 @@ CORPORA = (MEMORIES, TURNS)
 
 
 def turn_text(content: Any) -> str:
-    """Return the words of a turn: text itself, the text parts of a message, else its JSON's texts."""
+    """Return the words of a turn: itself, a message's text, else all texts of its JSON."""
     if isinstance(content, str):
         return content
     if isinstance(content, dict):
@@ -188,7 +191,8 @@ def remove_entries(
 ) -> None:
     """Remove the entries of rows, before the rows (or, with `below`, after newer rows) change."""
     statement = f"""INSERT INTO {corpus.fts}
-    ({corpus.fts}, rowid, text, keywords, label, before, after) VALUES ('delete', ?, ?, ?, ?, ?, ?)"""
+    ({corpus.fts}, rowid, text, keywords, label, before, after)
+    VALUES ('delete', ?, ?, ?, ?, ?, ?)"""
     for handle in handles:
         entry = piece(connection, corpus, handle, sealer, below)
         connection.execute(statement, (handle, *entry))
@@ -228,7 +232,7 @@ def drop_vectors(
     ).get
     for handle in handles:
         # Every model's slot of a handle lies in one range of 256.
-        rows = connection.execute(
+        rows: list[Any] = connection.execute(
             f"SELECT slot, code FROM {corpus.vectors} WHERE slot BETWEEN ? AND ?",
             (handle << 8, (handle << 8) + 255),
         ).fetchall()

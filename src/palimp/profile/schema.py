@@ -116,7 +116,7 @@ CREATE TABLE __palimp_embedded (
 
 
 def _fts(corpus: str) -> tuple[str, str]:
-    # Contentless: the words stand in the rows already, and a sealed row must not be copied in plain.
+    # Contentless: the words stand in the rows already, and a sealed one must not stand in plain.
     # secure-delete: without it a forgotten word stays in the file until a merge happens to drop it.
     name = f"__palimp_{corpus}_fts"
     return (

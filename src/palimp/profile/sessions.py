@@ -122,7 +122,7 @@ def turn_fields(row: Sequence[Any], sealer: Sealer) -> dict[str, Any]:
 
 
 def window(connection: apsw.Connection, request: Window, sealer: Sealer) -> tuple[Turn, ...]:
-    """Return the last turns, oldest first: an index range read, whatever the transcript's length."""
+    """Return the last turns, oldest first: a range read of the index."""
     check_label(request.session, "session")
     check_integer(request.last, "last", 1, BATCH_ITEMS_MAX)
     rows = connection.execute(
@@ -136,7 +136,7 @@ def window(connection: apsw.Connection, request: Window, sealer: Sealer) -> tupl
 
 def drop_turns(connection: apsw.Connection, session: str, sealer: Sealer) -> int:
     """Remove a transcript with its index entries and vectors; return how many turns it had."""
-    rows = connection.execute(
+    rows: list[Any] = connection.execute(
         "SELECT handle FROM __palimp_turns WHERE session = ?", (session,)
     ).fetchall()
     handles = [handle for (handle,) in rows]
@@ -167,7 +167,7 @@ def list_sessions(
     """Return one page, most recently active first, and the cursor of the next."""
     check_integer(request.limit, "limit", 1, PAGE_MAX)
     at, identity = _cursor(request.cursor) if request.cursor is not None else (None, None)
-    rows = connection.execute(
+    rows: list[Any] = connection.execute(
         """SELECT s.id, s.created_at, s.last_active_at, s.ended_at,
         (SELECT count(*) FROM __palimp_turns t WHERE t.session = s.id),
         (SELECT count(*) FROM __palimp_memories m WHERE m.session = s.id)

@@ -1,8 +1,9 @@
 """Vectors of rows: stored exactly, searched by their signs, rescored exactly.
 
 A vector is stored as float32 of unit length, beside its code: one bit per dimension, set where the
-number is positive. The codes of a model lie in memory as 64-bit words; a query counts differing bits
-(the Hamming distance grows with the angle) and the nearest rows are rescored with the stored vectors.
+number is positive. The codes of a model lie in memory as 64-bit words; a query counts differing
+bits (the Hamming distance grows with the angle) and the nearest rows are rescored with the stored
+vectors.
 Several models stand side by side and are never compared with each other.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 import numpy as np
@@ -118,7 +119,7 @@ class _Codes:
         return self._dead > 1024 and self._dead > self._size * _DEAD_SHARE_MAX
 
     def catch_up(self, connection: apsw.Connection, corpus: Corpus, model: int) -> None:
-        rows = connection.execute(
+        rows: list[Any] = connection.execute(
             f"SELECT code, handle, signs FROM {corpus.codes} WHERE code > ? AND model = ?",
             (self._last_code, model),
         ).fetchall()
@@ -210,7 +211,7 @@ def missing_vectors(
     model = known[0] if known else 0
     upto = _upto(connection, corpus, model)
     never = "r.type != 'task' AND" if corpus is MEMORIES else ""
-    rows = connection.execute(
+    rows: list[Any] = connection.execute(
         f"""SELECT r.handle FROM {corpus.rows} r WHERE {never} r.handle > :upto AND NOT EXISTS
         (SELECT 1 FROM {corpus.vectors} v WHERE v.slot = (r.handle << 8 | :model))
         ORDER BY r.handle LIMIT :limit""",
@@ -233,7 +234,7 @@ def store_missing(
     vectors: Floats,
     sealer: Sealer,
 ) -> int:
-    """Store embedded rows; return how many. A row whose text changed meanwhile is left as the job."""
+    """Store embedded rows; return how many. A row whose text changed meanwhile stays a job."""
     model, dimensions = _register(connection, embedder.name, embedder.dimensions)
     rows = batch.rows
     assert vectors.shape == (len(rows), dimensions), f"{embedder.name} gave {vectors.shape}"
@@ -277,7 +278,7 @@ def nearest(
         return f"{query.model} knows no word of the query"
     found = index.search(connection, corpus, model, query.vector, limit, allowed)
     slots = (found << 8) | model
-    rows = connection.execute(
+    rows: list[Any] = connection.execute(
         f"SELECT v.slot >> 8 FROM carray(?) c JOIN {corpus.vectors} v ON v.slot = c.value",
         (apsw.carray(slots),),
     ).fetchall()
@@ -299,8 +300,9 @@ def cosines(
         return {}
     model = known[0]
     slots = (np.asarray(handles, np.int64) << 8) | model
-    rows = connection.execute(
-        f"SELECT v.slot >> 8, v.vector FROM carray(?) c JOIN {corpus.vectors} v ON v.slot = c.value",
+    rows: list[Any] = connection.execute(
+        f"""SELECT v.slot >> 8, v.vector FROM carray(?) c
+        JOIN {corpus.vectors} v ON v.slot = c.value""",
         (apsw.carray(slots),),
     ).fetchall()
     if not rows:

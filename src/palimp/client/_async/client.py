@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from ...api import ListProfiles, Maintain, Maintained, ProfilePage, Target
 from ...api.base import Request
@@ -26,7 +26,7 @@ class AsyncClient:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def __aenter__(self) -> AsyncClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

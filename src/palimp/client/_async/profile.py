@@ -75,7 +75,7 @@ class AsyncProfile:
         `duplicate` and writes nothing. Raises `Invalid` naming the field that does not fit.
         """
         request = ingest_request([{**fields, "text": text}], self.client.source)
-        done: Ingested = await self.client.call("memories.ingest", self._target(), request)
+        done: Ingested = await self.client.call("memories.ingest", self.target, request)
         result = done.results[0]
         names = result.__struct_fields__
         return Written(**{name: getattr(result, name) for name in names}, txid=done.txid)
@@ -87,7 +87,7 @@ class AsyncProfile:
         results stand in the order of the items. An error names the item (`details["index"]`).
         """
         request = ingest_request(memories, self.client.source)
-        done: Ingested = await self.client.call("memories.ingest", self._target(), request)
+        done: Ingested = await self.client.call("memories.ingest", self.target, request)
         return done
 
     async def supersede(self, memory: IdLike, text: str, **fields: Unpack[MemoryFields]) -> Written:
@@ -98,7 +98,7 @@ class AsyncProfile:
         newer one).
         """
         request = supersede_request(memory, text, dict(fields), self.client.source)
-        done: Written = await self.client.call("memories.supersede", self._target(), request)
+        done: Written = await self.client.call("memories.supersede", self.target, request)
         return done
 
     async def forget(self, memory: IdLike) -> bool:
@@ -108,20 +108,20 @@ class AsyncProfile:
         stay superseded.
         """
         request = Forget(id=text_id(memory))
-        done: Forgotten = await self.client.call("memories.forget", self._target(), request)
+        done: Forgotten = await self.client.call("memories.forget", self.target, request)
         return done.forgotten
 
     async def get(self, memory: IdLike) -> Memory:
         """Return a memory, also a superseded one; `NotFound` where it is gone."""
         request = GetMemory(id=text_id(memory))
-        found: GotMemory = await self.client.call("memories.get", self._target(), request)
+        found: GotMemory = await self.client.call("memories.get", self.target, request)
         return found.memory
 
     async def list(self, **filters: Unpack[ListFields]) -> AsyncIterator[Memory]:
         """Iterate over all memories that match, newest first, page by page."""
         request = list_request(dict(filters))
         while True:
-            page: MemoryPage = await self.client.call("memories.list", self._target(), request)
+            page: MemoryPage = await self.client.call("memories.list", self.target, request)
             for memory in page.memories:
                 yield memory
             if page.next_cursor is None:
@@ -137,7 +137,7 @@ class AsyncProfile:
     ) -> History:
         """Return all versions of a memory or of a topic, oldest first; `NotFound` where none is."""
         request = history_request(memory, topic, type)
-        found: History = await self.client.call("memories.history", self._target(), request)
+        found: History = await self.client.call("memories.history", self.target, request)
         return found
 
     async def recall(
@@ -151,7 +151,7 @@ class AsyncProfile:
         profile that was never written gives an empty result.
         """
         request = recall_request(query, k, dict(options))
-        found: Recall = await self.client.call("recall", self._target(), request)
+        found: Recall = await self.client.call("recall", self.target, request)
         return found
 
     def session(self, name: str) -> AsyncSession:
@@ -163,7 +163,7 @@ class AsyncProfile:
         cursor = None
         while True:
             page: SessionPage = await self.client.call(
-                "sessions.list", self._target(), ListSessions(cursor=cursor)
+                "sessions.list", self.target, ListSessions(cursor=cursor)
             )
             for session in page.sessions:
                 yield session
@@ -171,7 +171,9 @@ class AsyncProfile:
             if cursor is None:
                 return
 
-    def _target(self) -> Target:
+    @property
+    def target(self) -> Target:
+        """What operations on this profile are aimed at."""
         return Target(self.namespace, self.name, self.branch)
 
     def _key(self) -> tuple[int, str, str, str]:

@@ -77,4 +77,4 @@ class AsyncSession:
         return done
 
     async def _call(self, operation: str, request: Any) -> Any:
-        return await self.profile.client.call(operation, self.profile._target(), request)
+        return await self.profile.client.call(operation, self.profile.target, request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from ...api import ListProfiles, Maintain, Maintained, ProfilePage, Target
 from ...api.base import Request
@@ -27,7 +27,7 @@ class Client:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -76,7 +76,7 @@ class Profile:
         `duplicate` and writes nothing. Raises `Invalid` naming the field that does not fit.
         """
         request = ingest_request([{**fields, "text": text}], self.client.source)
-        done: Ingested = self.client.call("memories.ingest", self._target(), request)
+        done: Ingested = self.client.call("memories.ingest", self.target, request)
         result = done.results[0]
         names = result.__struct_fields__
         return Written(**{name: getattr(result, name) for name in names}, txid=done.txid)
@@ -88,12 +88,10 @@ class Profile:
         results stand in the order of the items. An error names the item (`details["index"]`).
         """
         request = ingest_request(memories, self.client.source)
-        done: Ingested = self.client.call("memories.ingest", self._target(), request)
+        done: Ingested = self.client.call("memories.ingest", self.target, request)
         return done
 
-    def supersede(
-        self, memory: IdLike, text: str, **fields: Unpack[MemoryFields]
-    ) -> Written:
+    def supersede(self, memory: IdLike, text: str, **fields: Unpack[MemoryFields]) -> Written:
         """Replace a memory by a newer one, in one transaction; the old stays in its history.
 
         Type, kind, topic, tags, project, environment, session and agent are taken over unless
@@ -101,7 +99,7 @@ class Profile:
         newer one).
         """
         request = supersede_request(memory, text, dict(fields), self.client.source)
-        done: Written = self.client.call("memories.supersede", self._target(), request)
+        done: Written = self.client.call("memories.supersede", self.target, request)
         return done
 
     def forget(self, memory: IdLike) -> bool:
@@ -111,20 +109,20 @@ class Profile:
         stay superseded.
         """
         request = Forget(id=text_id(memory))
-        done: Forgotten = self.client.call("memories.forget", self._target(), request)
+        done: Forgotten = self.client.call("memories.forget", self.target, request)
         return done.forgotten
 
     def get(self, memory: IdLike) -> Memory:
         """Return a memory, also a superseded one; `NotFound` where it is gone."""
         request = GetMemory(id=text_id(memory))
-        found: GotMemory = self.client.call("memories.get", self._target(), request)
+        found: GotMemory = self.client.call("memories.get", self.target, request)
         return found.memory
 
     def list(self, **filters: Unpack[ListFields]) -> Iterator[Memory]:
         """Iterate over all memories that match, newest first, page by page."""
         request = list_request(dict(filters))
         while True:
-            page: MemoryPage = self.client.call("memories.list", self._target(), request)
+            page: MemoryPage = self.client.call("memories.list", self.target, request)
             for memory in page.memories:
                 yield memory
             if page.next_cursor is None:
@@ -140,7 +138,7 @@ class Profile:
     ) -> History:
         """Return all versions of a memory or of a topic, oldest first; `NotFound` where none is."""
         request = history_request(memory, topic, type)
-        found: History = self.client.call("memories.history", self._target(), request)
+        found: History = self.client.call("memories.history", self.target, request)
         return found
 
     def recall(
@@ -154,7 +152,7 @@ class Profile:
         profile that was never written gives an empty result.
         """
         request = recall_request(query, k, dict(options))
-        found: Recall = self.client.call("recall", self._target(), request)
+        found: Recall = self.client.call("recall", self.target, request)
         return found
 
     def session(self, name: str) -> Session:
@@ -166,7 +164,7 @@ class Profile:
         cursor = None
         while True:
             page: SessionPage = self.client.call(
-                "sessions.list", self._target(), ListSessions(cursor=cursor)
+                "sessions.list", self.target, ListSessions(cursor=cursor)
             )
             for session in page.sessions:
                 yield session
@@ -174,7 +172,9 @@ class Profile:
             if cursor is None:
                 return
 
-    def _target(self) -> Target:
+    @property
+    def target(self) -> Target:
+        """What operations on this profile are aimed at."""
         return Target(self.namespace, self.name, self.branch)
 
     def _key(self) -> tuple[int, str, str, str]:

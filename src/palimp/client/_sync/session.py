@@ -78,4 +78,4 @@ class Session:
         return done
 
     def _call(self, operation: str, request: Any) -> Any:
-        return self.profile.client.call(operation, self.profile._target(), request)
+        return self.profile.client.call(operation, self.profile.target, request)

@@ -1,4 +1,4 @@
-"""From a caller's memory to one that can be written: every rule checked before any row is touched."""
+"""From a caller's memory to one that can be written: every rule checked before a row is touched."""
 
 from __future__ import annotations
 

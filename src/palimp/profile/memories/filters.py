@@ -23,7 +23,7 @@ class Conditions(NamedTuple):
 
 
 def conditions(filters: Filters, now_ms: int) -> Conditions:
-    """Return the condition of `filters` at `now_ms`; raises `Invalid` for a filter that cannot be."""
+    """Return the condition of `filters` at `now_ms`; raises `Invalid` for an impossible one."""
     parts = ["m.state = :state", "(m.expires_at IS NULL OR m.expires_at > :now)"]
     parameters: dict[str, Any] = {"state": filters.state, "now": now_ms}
     check_label(filters.state, "state")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import apsw
 
@@ -31,7 +32,7 @@ def forget(connection: apsw.Connection, identity: str, sealer: Sealer) -> bool:
 
 def expire_tasks(connection: apsw.Connection, now_ms: int, sealer: Sealer) -> int:
     """Remove up to 500 tasks whose time is over and return how many."""
-    rows = connection.execute(
+    rows: list[Any] = connection.execute(
         "SELECT handle FROM __palimp_memories WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
         (now_ms, EXPIRE_BATCH),
     ).fetchall()
@@ -41,7 +42,7 @@ def expire_tasks(connection: apsw.Connection, now_ms: int, sealer: Sealer) -> in
 
 def end_tasks(connection: apsw.Connection, session: str, sealer: Sealer) -> int:
     """Remove the tasks of a session and return how many."""
-    rows = connection.execute(
+    rows: list[Any] = connection.execute(
         "SELECT handle FROM __palimp_memories WHERE session = ? AND type = 'task'", (session,)
     ).fetchall()
     remove(connection, [handle for (handle,) in rows], sealer)

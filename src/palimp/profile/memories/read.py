@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import apsw
 
 from ...api import HistoryOf, ListMemories, Memory, MemoryPage
@@ -61,7 +63,7 @@ def list_memories(
         sql += " AND m.handle < :cursor"
         parameters["cursor"] = _cursor(request.cursor)
     parameters["limit"] = request.limit + 1
-    rows = connection.execute(
+    rows: list[Any] = connection.execute(
         f"""SELECT {MEMORY_COLUMNS} FROM __palimp_memories m WHERE {sql}
         ORDER BY m.handle DESC LIMIT :limit""",
         parameters,
@@ -91,7 +93,7 @@ def history(connection: apsw.Connection, request: HistoryOf, sealer: Sealer) -> 
         sql = f"""SELECT {MEMORY_COLUMNS} FROM __palimp_memories m
         WHERE m.topic = :topic AND (:type IS NULL OR m.type = :type) {_OLDEST_FIRST}"""
         parameters = {"topic": request.topic, "type": request.type}
-    rows = connection.execute(sql, parameters).fetchall()
+    rows: list[Any] = connection.execute(sql, parameters).fetchall()
     if not rows and request.id is not None:
         raise NotFound(f"no memory {request.id}; it was forgotten or never existed")
     if not rows:
@@ -103,7 +105,7 @@ def history(connection: apsw.Connection, request: HistoryOf, sealer: Sealer) -> 
 
 
 def _supersedes(connection: apsw.Connection, handle: int) -> tuple[str, ...]:
-    rows = connection.execute(
+    rows: Any = connection.execute(
         "SELECT id FROM __palimp_memories WHERE superseded_by = ? ORDER BY superseded_at, handle",
         (handle,),
     )

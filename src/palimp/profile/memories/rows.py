@@ -11,11 +11,7 @@ from ...api import Memory
 from ..checks import decode_json
 from ..protocols import Sealer
 
-__all__ = ["ACTIVE", "MEMORY_COLUMNS", "memory_fields", "memory_of", "read_memories"]
-
-# What holds now: not superseded, not expired. `superseded_at`, because the newer memory that
-# `superseded_by` points to may have been forgotten since. Bind :now.
-ACTIVE = "m.superseded_at IS NULL AND m.state = 'active' AND (m.expires_at IS NULL OR m.expires_at > :now)"
+__all__ = ["MEMORY_COLUMNS", "memory_fields", "memory_of", "read_memories"]
 
 _COLUMNS = (
     "handle id type text content created_at kind topic keywords tags metadata source session agent "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import apsw
 
@@ -92,13 +92,12 @@ def supersede(
         )
     outcome = ingest(connection, [item], writer)
     result, new = outcome.results[0], outcome.handles[0]
-    if new != handle and result.id != old_id:
-        if old_id not in result.superseded:
-            _retire(connection, handle, writer.now_ms)
-            _point(connection, handle, new)
-            result = ItemResult(
-                id=result.id, status=result.status, superseded=(old_id, *result.superseded)
-            )
+    if new != handle and old_id not in result.superseded:
+        _retire(connection, handle, writer.now_ms)
+        _point(connection, handle, new)
+        result = ItemResult(
+            id=result.id, status=result.status, superseded=(old_id, *result.superseded)
+        )
     return Outcome([result], outcome.handles, outcome.fresh)
 
 
@@ -136,7 +135,7 @@ def _ingest_one(connection: apsw.Connection, item: Draft, writer: Writer, outcom
         superseded.append(_id_of(connection, old) or "")
     if item.given.session is not None:
         touch_session(connection, item.given.session, writer.now_ms)
-    status = "revived" if row else "created"
+    status: Literal["revived", "created"] = "revived" if row else "created"
     outcome.results.append(ItemResult(id=identity, status=status, superseded=tuple(superseded)))
     outcome.handles.append(handle)
 
@@ -145,7 +144,7 @@ def _displace(connection: apsw.Connection, item: Draft, now_ms: int) -> list[int
     """Retire what holds on the item's (type, topic); the database allows one at a time."""
     if item.given.topic is None:
         return []
-    rows = connection.execute(
+    rows: list[Any] = connection.execute(
         """SELECT handle FROM __palimp_memories
         WHERE type = ? AND topic = ? AND superseded_at IS NULL AND state = 'active'""",
         (item.type, item.given.topic),

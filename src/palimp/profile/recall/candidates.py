@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import apsw
@@ -10,7 +10,7 @@ import numpy as np
 
 from ...api import Dropped
 from ..checks import decode_json
-from ..indexing import MEMORIES, TURNS, Corpus, turn_text
+from ..indexing import TURNS, Corpus, turn_text
 from ..memories.filters import Conditions
 from ..protocols import Sealer
 from ..vectors import CodeIndex, QueryVector, nearest
@@ -51,7 +51,7 @@ class Search(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Candidates by handle, what each channel found (handle -> raw value), and what was left out."""
+    """Candidates by handle, what each channel found of them, and what was left out."""
 
     candidates: dict[int, Candidate]
     topic: set[int]
@@ -96,7 +96,8 @@ def gather(connection: apsw.Connection, search: Search, index: CodeIndex, sealer
 
 def _topic(connection: apsw.Connection, search: Search) -> list[int]:
     rows = connection.execute(
-        f"""SELECT m.handle FROM {search.corpus.rows} m WHERE m.topic = :topic AND {search.where.sql}
+        f"""SELECT m.handle FROM {search.corpus.rows} m
+        WHERE m.topic = :topic AND {search.where.sql}
         ORDER BY m.activated_at DESC LIMIT :limit""",
         {**search.where.parameters, "topic": search.topic, "limit": max(CHANNEL_ROWS, search.k)},
     )
@@ -112,11 +113,12 @@ def _keyword(
     if filtered:
         join = f"JOIN {search.corpus.rows} m ON m.handle = f.rowid AND {search.where.sql}"
         bindings.update(search.where.parameters)
-    return connection.execute(
+    hits: list[Any] = connection.execute(
         f"""SELECT f.rowid, -bm25({fts}, {_BM25}) AS value FROM {fts} f {join}
         WHERE {fts} MATCH :match ORDER BY value DESC LIMIT :limit""",
         bindings,
     ).fetchall()
+    return hits
 
 
 def _allowed(connection: apsw.Connection, search: Search) -> Any:
@@ -138,7 +140,7 @@ def _admit(
     wanted = list(handles)
     unread = [handle for handle in wanted if handle not in found.candidates]
     if unread:
-        rows: Sequence[tuple[Any, ...]] = connection.execute(
+        rows: list[Any] = connection.execute(
             f"""SELECT {_CANDIDATE_COLUMNS[search.corpus.name]}
             FROM carray(:handles) c JOIN {search.corpus.rows} m ON m.handle = c.value
             WHERE {search.where.sql}""",
@@ -153,6 +155,3 @@ def _admit(
                 text = turn_text(decode_json(text))
             found.candidates[handle] = Candidate(handle, kind, session, speaker, text, occurred_at)
     return {handle for handle in wanted if handle in found.candidates}
-
-
-assert MEMORIES.name in _CANDIDATE_COLUMNS and TURNS.name in _CANDIDATE_COLUMNS

@@ -4,7 +4,7 @@
 - keyword: bm25 (text, keywords, speaker and date, neighbours) divided by the best of this result.
 - vector: cosine, not below 0; the best of the models asked.
 - speaker: the question names who said it; of a row without a speaker, names somebody it mentions.
-- session: how well the best three rows of its session match by keyword, divided by the best session.
+- session: how well the best three rows of its session match by keyword, relative to the best one.
 - when: the question asks for a time and the text names one.
 - statement: an event that is not itself a question; other types are statements by definition.
 - substance: 1 - exp(-length / 80) of an event's text; other types are gists already and get 1.
@@ -112,7 +112,7 @@ def _relative(raw: Values) -> Values:
 
 
 def _named_speakers(rows: Mapping[int, Candidate], words: frozenset[str]) -> set[str]:
-    """Return the speakers among the candidates whose name, or first name, is a word of the query."""
+    """Return the speakers among the candidates whose (first) name is a word of the query."""
     named = set()
     for speaker in {row.speaker for row in rows.values() if row.speaker}:
         parts = _WORD.findall(speaker.lower())

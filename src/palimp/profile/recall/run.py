@@ -28,7 +28,7 @@ class RecallContext(NamedTuple):
 
     now_ms: int
     sealer: Sealer
-    index: CodeIndex
+    codes: CodeIndex
     counts: TermCounts
     weights: Weights
 
@@ -94,7 +94,7 @@ def search_turns(
     ranked = _rank(connection, search, query, context)
     hits = []
     for handle in ranked.handles[:k]:
-        row = connection.execute(
+        row: Any = connection.execute(
             f"SELECT {TURN_COLUMNS} FROM __palimp_turns t WHERE t.handle = ?", (handle,)
         ).fetchone()
         cosine = ranked.cosine.get(handle)
@@ -118,7 +118,7 @@ def _terms(
 def _rank(
     connection: apsw.Connection, search: Search, query: str | None, context: RecallContext
 ) -> _Ranked:
-    found = gather(connection, search, context.index, context.sealer)
+    found = gather(connection, search, context.codes, context.sealer)
     handles = list(found.candidates)
     cosine: dict[int, float] = {}
     for vector in search.vectors:

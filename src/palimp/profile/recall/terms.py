@@ -67,7 +67,7 @@ def parse_terms(
 ) -> Terms:
     """Return the terms worth searching for, all words, and what was dropped and why.
 
-    Stop words and very frequent terms are dropped; a query that would lose all its terms keeps them.
+    Stop words and very frequent terms are dropped, unless that would leave nothing.
     """
     encoded = query.encode("utf-8", "replace")
     words = _tokens(connection, "unicode61", ["remove_diacritics", "2"], encoded)

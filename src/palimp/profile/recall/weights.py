@@ -1,7 +1,7 @@
 """What each signal is worth. The only place with numbers that were fitted.
 
-Fitted by `bench/tune_recall.py` on LoCoMo's development half, leave-one-conversation-out; the shipped
-values are the rounded mean of the folds. See docs/internals/recall.md for what was measured.
+Fitted by `bench/tune_recall.py` on LoCoMo's development half, leave-one-conversation-out; the
+shipped values are the rounded mean of the folds. docs/internals/recall.md says what was measured.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ class Weights(NamedTuple):
     """Weight of each feature; they are divided by the sum of those in play."""
 
     topic: float = 4.0
-    keyword: float = 0.55
-    vector: float = 1.40
-    speaker: float = 0.40
-    session: float = 0.60
-    when: float = 0.30
-    statement: float = 0.12
-    substance: float = 0.37
+    keyword: float = 0.64
+    vector: float = 1.19
+    speaker: float = 0.44
+    session: float = 0.65
+    when: float = 0.41
+    statement: float = 0.09
+    substance: float = 0.32
 
 
 WEIGHTS = Weights()

@@ -1,0 +1,338 @@
+"""`palimp memory`: the memories of a profile."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+from ..api import MEMORY_TYPES, Memory, Recall
+from ..api.limits import BATCH_ITEMS_MAX, K_DEFAULT
+from ..errors import Error, Invalid
+from .common import (
+    Place,
+    echo_json,
+    echo_txid,
+    given,
+    json_lines,
+    place_options,
+    profile_argument,
+    when,
+)
+from .transcript import ImportSummary, read_transcript
+
+_TYPES = click.Choice(MEMORY_TYPES)
+
+
+@click.group("memory")
+def command() -> None:
+    """Write, recall, supersede, forget memories."""
+
+
+def _memory_fields(decorated: Any) -> Any:
+    """Add the options that describe a memory."""
+    for option in reversed(
+        (
+            click.option("--type", type=_TYPES, help="Kind of memory. [default: fact]"),
+            click.option("--topic", help="A newer fact on the same topic supersedes this one."),
+            click.option("--kind", help="Free word: preference, decision, ..."),
+            click.option("--keywords", help="More words to be found by."),
+            click.option("--tag", "tags", multiple=True, help="May be given several times."),
+            click.option("--source", help="Who wrote it. [default: PALIMP_SOURCE]"),
+            click.option("--session", help="Session it belongs to."),
+            click.option("--agent", help="Agent it belongs to."),
+            click.option("--speaker", help="Who said it."),
+            click.option("--project", help="Project it belongs to."),
+            click.option("--environment", help="Environment it belongs to."),
+            click.option("--importance", type=float, help="0 to 1."),
+            click.option("--observed-at", help="When it was true, e.g. 2026-03-02T08:41:00Z."),
+            click.option("--ttl", type=float, help="Seconds a task lives. [default: 86400]"),
+            click.option("--dedup-key", help="Tells memories of the same words apart."),
+        )
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+def _filter_fields(decorated: Any) -> Any:
+    """Add the options that choose memories."""
+    for option in reversed(
+        (
+            click.option("--type", "type", multiple=True, type=_TYPES, help="Only these types."),
+            click.option("--kind", multiple=True, help="Only these kinds."),
+            click.option("--session", help="Only this session."),
+            click.option("--source", help="Only this source."),
+            click.option("--agent", help="Only this agent."),
+            click.option("--speaker", help="Only this speaker."),
+            click.option("--tag", "tags", multiple=True, help="Only with all these tags."),
+            click.option("--since", help="Not before this time."),
+            click.option("--until", help="Before this time."),
+            click.option("--project", help="Only this project."),
+            click.option("--environment", help="Only this environment."),
+            click.option("--importance-min", type=float, help="Only at least this important."),
+            click.option("--include-superseded", is_flag=True, default=None, help="Old ones too."),
+        )
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+@command.command("remember")
+@profile_argument
+@click.argument("text")
+@_memory_fields
+@place_options
+def remember(place: Place, profile: str, text: str, **fields: Any) -> None:
+    r"""Write one memory.
+
+    \b
+    palimp memory remember alice "Prefers aisle seats" --topic user.seat
+    """
+    with place.profile(profile) as store:
+        written = store.remember(text, **given(fields))
+    if place.as_json:
+        echo_json(written)
+        return
+    click.echo(f"{written.status} {written.id}")
+    for old in written.superseded:
+        click.echo(f"  supersedes {old}")
+    echo_txid(written.txid)
+
+
+@command.command("supersede")
+@profile_argument
+@click.argument("id")
+@click.argument("text")
+@_memory_fields
+@place_options
+def supersede(place: Place, profile: str, id: str, text: str, **fields: Any) -> None:
+    """Replace memory ID by a newer one; the old one stays in its history."""
+    with place.profile(profile) as store:
+        written = store.supersede(id, text, **given(fields))
+    if place.as_json:
+        echo_json(written)
+        return
+    click.echo(f"{written.status} {written.id}")
+    for old in written.superseded:
+        click.echo(f"  supersedes {old}")
+    echo_txid(written.txid)
+
+
+@command.command("ingest")
+@profile_argument
+@click.argument("file", type=click.File("r", encoding="utf-8"))
+@place_options
+def ingest(place: Place, profile: str, file: IO[str]) -> None:
+    """Write memories from FILE (`-`: standard input), one JSON object a line.
+
+    Each has `text` and any of the fields of `palimp memory remember`. Every 1,000 lines are one
+    transaction; a bad line stops it and is named, nothing of its thousand is written.
+    """
+    items: list[tuple[int, Any]] = []
+    for number, value in json_lines(file):
+        if isinstance(value, Invalid):
+            raise value
+        items.append((number, value))
+    counts: dict[str, int] = {}
+    txid = 0
+    with place.profile(profile) as store:
+        for start in range(0, len(items), BATCH_ITEMS_MAX):
+            batch = items[start : start + BATCH_ITEMS_MAX]
+            try:
+                done = store.ingest(value for _, value in batch)
+            except Error as error:
+                line = batch[error.details.get("index", 0)][0]
+                raise error.located(f"line {line}, after {start} memories were written") from error
+            txid = done.txid
+            for result in done:
+                counts[result.status] = counts.get(result.status, 0) + 1
+    if place.as_json:
+        echo_json({"counts": counts, "txid": txid})
+        return
+    click.echo(", ".join(f"{number} {status}" for status, number in counts.items()) or "no lines")
+    echo_txid(txid)
+
+
+@command.command("import")
+@profile_argument
+@click.argument("file", type=click.File("r", encoding="utf-8", errors="surrogateescape"))
+@place_options
+@click.pass_context
+def import_(context: click.Context, place: Place, profile: str, file: IO[str]) -> None:
+    """Write the turns of a transcript FILE as events, one JSON object a line.
+
+    A line has `text` (or `content`), and may have `session`, `speaker` (or `role`), `at` and `id`.
+    Doing it again writes nothing twice. A broken line is named and passed over; the exit code is
+    then 1.
+    """
+    summary = ImportSummary()
+    with place.profile(profile) as store:
+        for batch in read_transcript(file, summary):
+            for result in store.ingest(batch):
+                summary.counts[result.status] += 1
+    for line, reason in summary.broken:
+        click.echo(f"line {line}: {reason}", err=True)
+    if place.as_json:
+        echo_json(summary.to_dict())
+    else:
+        click.echo(
+            f"{summary.counts['created']} events written, {summary.counts['duplicate']} were there "
+            f"already, {len(summary.broken)} lines could not be read"
+        )
+    context.exit(1 if summary.broken else 0)
+
+
+@command.command("recall")
+@profile_argument
+@click.argument("query", required=False)
+@click.option("--topic", help="Exact topic.")
+@click.option("-k", type=int, default=K_DEFAULT, show_default=True, help="At most that many.")
+@click.option("--min-score", type=float, help="Only at least this score (0 to 1).")
+@click.option("--max-tokens", type=int, help="Together at most that many tokens.")
+@click.option("--window", type=int, help="Neighbouring events on each side of a hit.")
+@click.option("--explain", is_flag=True, help="Say what every signal was worth.")
+@click.option("--context", is_flag=True, help="Print text for a prompt instead.")
+@_filter_fields
+@place_options
+def recall(
+    place: Place, profile: str, query: str | None, k: int, context: bool, **options: Any
+) -> None:
+    r"""Rank the memories that matter to QUERY.
+
+    \b
+    palimp memory recall alice "which seat does she like?" --explain
+    """
+    with place.profile(profile) as store:
+        found = store.recall(query, k=k, **given(options))
+    if place.as_json:
+        echo_json(found)
+    elif context:
+        click.echo(found.as_context(options["max_tokens"]))
+    else:
+        _print_hits(found)
+
+
+@command.command("get")
+@profile_argument
+@click.argument("id")
+@place_options
+def get(place: Place, profile: str, id: str) -> None:
+    """Show memory ID, superseded or not."""
+    with place.profile(profile) as store:
+        memory = store.get(id)
+    if place.as_json:
+        echo_json(memory)
+        return
+    for name, value in memory.to_dict().items():
+        if value not in (None, [], {"text": memory.text}):
+            shown = when(value) if name.endswith("_at") else value
+            click.echo(f"{name:>16}  {shown}")
+
+
+@command.command("list")
+@profile_argument
+@click.option("--topic", help="Exact topic.")
+@click.option("--limit", type=int, help="At most that many. [default: all]")
+@_filter_fields
+@place_options
+def list_(place: Place, profile: str, limit: int | None, **filters: Any) -> None:
+    """List memories, newest first."""
+    if limit is not None and limit < 1:
+        raise Invalid(f"limit is {limit}; give 1 or more")
+    memories = []
+    with place.profile(profile) as store:
+        for memory in store.list(**given(filters)):
+            memories.append(memory)
+            if len(memories) == limit:
+                break
+    if place.as_json:
+        echo_json(list(memories))
+        return
+    for memory in memories:
+        _print_memory(memory)
+
+
+@command.command("history")
+@profile_argument
+@click.argument("id", required=False)
+@click.option("--topic", help="The history of a topic instead.")
+@place_options
+def history(place: Place, profile: str, id: str | None, topic: str | None) -> None:
+    """Show how memory ID, or a topic, changed: oldest first."""
+    with place.profile(profile) as store:
+        versions = store.history(id, topic=topic)
+    if place.as_json:
+        echo_json(versions)
+        return
+    for memory in versions:
+        if memory.superseded_at is None:
+            until = "holds now"
+        else:
+            until = f"until {when(memory.superseded_at)}"
+            until += (
+                f", by {memory.superseded_by}" if memory.superseded_by else ", by one forgotten"
+            )
+        click.echo(f"{when(memory.activated_at)}  {memory.text}")
+        click.echo(f"                  {memory.id}  {until}")
+
+
+@command.command("forget")
+@profile_argument
+@click.argument("id")
+@place_options
+def forget(place: Place, profile: str, id: str) -> None:
+    """Remove memory ID from the present: row, index entry and vectors."""
+    with place.profile(profile) as store:
+        forgotten = store.forget(id)
+    if place.as_json:
+        echo_json({"id": id, "forgotten": forgotten})
+        return
+    click.echo(f"forgotten {id}" if forgotten else f"there was no memory {id}")
+
+
+@command.command("profiles")
+@place_options
+def profiles(place: Place) -> None:
+    """List the profiles of a namespace."""
+    with place.client() as mem:
+        names = [profile.name for profile in mem.profiles(namespace=place.namespace)]
+    if place.as_json:
+        echo_json({"profiles": [{"profile": name} for name in names]})
+        return
+    for name in names:
+        click.echo(name)
+
+
+def _print_memory(memory: Memory) -> None:
+    marks = [memory.type, when(memory.observed_at or memory.created_at)]
+    marks += [
+        f"{name} {value}" for name in ("topic", "speaker") if (value := getattr(memory, name))
+    ]
+    if memory.superseded_at is not None:
+        marks.append("superseded")
+    click.echo(f"{memory.id}  {', '.join(marks)}")
+    click.echo(f"  {memory.text}")
+
+
+def _print_hits(found: Recall) -> None:
+    if not found.memories:
+        click.echo("nothing found")
+    for place, hit in enumerate(found, 1):
+        channels = " + ".join(hit.channels)
+        who = f", {hit.speaker}" if hit.speaker else ""
+        date = when(hit.observed_at or hit.created_at)
+        click.echo(f"{place}. {hit.score:.2f}  {hit.text}")
+        click.echo(f"         {hit.type}{who}, {date}  found by {channels}  {hit.id}")
+        for near in (*hit.before, *hit.after):
+            mark = "before" if near in hit.before else "after"
+            click.echo(f"         {mark}: {near.speaker or near.type}: {near.text}")
+        if hit.explain:
+            shares = ", ".join(
+                f"{feature.name} {feature.share:.2f} (raw {feature.raw:.2f}, weight "
+                f"{feature.weight:g})"
+                for feature in hit.explain.features
+            )
+            click.echo(f"         because: {shares}")
+    for dropped in found.dropped:
+        number = f" ({dropped.count})" if dropped.count > 1 else ""
+        click.echo(f"left out: {dropped.what}{number}: {dropped.reason}")

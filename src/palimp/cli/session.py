@@ -1,0 +1,113 @@
+"""`palimp session`: transcripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..api import Turn
+from ..api.sessions import TURN_SEARCH_DEFAULT, WINDOW_DEFAULT
+from .common import Place, echo_json, echo_txid, place_options, profile_argument, when
+
+_session_argument = click.argument("session")
+
+
+@click.group("session")
+def command() -> None:
+    """Append to, read and search transcripts."""
+
+
+@command.command("append")
+@profile_argument
+@_session_argument
+@click.argument("role")
+@click.argument("content")
+@click.option("--speaker", help="Who spoke, where the role does not say it.")
+@click.option("--at", help="When, e.g. 2026-03-02T08:41:00Z.")
+@place_options
+def append(place: Place, profile: str, session: str, role: str, content: str, **more: Any) -> None:
+    r"""Append one turn.
+
+    \b
+    palimp session append alice s1 user "hello"
+    """
+    with place.profile(profile) as store:
+        done = store.session(session).append(role, content, **more)
+    if place.as_json:
+        echo_json(done)
+        return
+    click.echo(f"turn {done.seq}")
+    echo_txid(done.txid)
+
+
+@command.command("window")
+@profile_argument
+@_session_argument
+@click.option("--last", type=int, default=WINDOW_DEFAULT, show_default=True, help="How many.")
+@place_options
+def window(place: Place, profile: str, session: str, last: int) -> None:
+    """Show the last turns, oldest first."""
+    with place.profile(profile) as store:
+        turns = store.session(session).window(last)
+    if place.as_json:
+        echo_json(turns)
+        return
+    for turn in turns:
+        _print_turn(turn)
+
+
+@command.command("search")
+@profile_argument
+@_session_argument
+@click.argument("query")
+@click.option("-k", type=int, default=TURN_SEARCH_DEFAULT, show_default=True, help="How many.")
+@place_options
+def search(place: Place, profile: str, session: str, query: str, k: int) -> None:
+    """Rank the turns of a session."""
+    with place.profile(profile) as store:
+        found = store.session(session).search(query, k=k)
+    if place.as_json:
+        echo_json(found)
+        return
+    for turn in found:
+        click.echo(f"{turn.score:.2f}  ", nl=False)
+        _print_turn(turn)
+
+
+@command.command("list")
+@profile_argument
+@place_options
+def list_(place: Place, profile: str) -> None:
+    """List sessions, most recently active first."""
+    with place.profile(profile) as store:
+        sessions = list(store.sessions())
+    if place.as_json:
+        echo_json(list(sessions))
+        return
+    for session in sessions:
+        click.echo(
+            f"{session.id}  {session.turns} turns, {session.memories} memories, "
+            f"active {when(session.last_active_at)}"
+        )
+
+
+@command.command("end")
+@profile_argument
+@_session_argument
+@click.option("--turns", is_flag=True, help="Remove the transcript too.")
+@place_options
+def end(place: Place, profile: str, session: str, turns: bool) -> None:
+    """Remove the session's tasks and, with --turns, its transcript; other memories stay."""
+    with place.profile(profile) as store:
+        done = store.session(session).end(turns=turns)
+    if place.as_json:
+        echo_json(done)
+        return
+    click.echo(f"removed {done.tasks} tasks and {done.turns} turns")
+    echo_txid(done.txid)
+
+
+def _print_turn(turn: Turn) -> None:
+    said = turn.content if isinstance(turn.content, str) else str(turn.content)
+    click.echo(f"{turn.seq}. {turn.speaker or turn.role}: {said}")
