@@ -20,10 +20,10 @@ from corpus import Corpus, Memory
 from numpy.typing import NDArray
 
 _COLUMNS = """id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, kind TEXT, topic TEXT,
-text TEXT NOT NULL, content, keywords, tags TEXT, metadata, source TEXT, session TEXT, agent TEXT, speaker TEXT,
-project TEXT, environment TEXT, importance REAL, confidence REAL, trust TEXT, observed_at INTEGER,
-created_at INTEGER NOT NULL, occurred_at INTEGER NOT NULL, activated_at INTEGER NOT NULL,
-superseded_by INTEGER, superseded_at INTEGER, expires_at INTEGER,
+text TEXT NOT NULL, content, keywords, tags TEXT, metadata, source TEXT, session TEXT, agent TEXT,
+speaker TEXT, project TEXT, environment TEXT, importance REAL, confidence REAL, trust TEXT,
+observed_at INTEGER, created_at INTEGER NOT NULL, occurred_at INTEGER NOT NULL,
+activated_at INTEGER NOT NULL, superseded_by INTEGER, superseded_at INTEGER, expires_at INTEGER,
 state TEXT NOT NULL DEFAULT 'active', memory_tier TEXT, access_count INTEGER NOT NULL DEFAULT 0,
 last_accessed_at INTEGER, derived_from TEXT, source_span TEXT, dedup_key TEXT"""
 _SCHEMA = (

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from corpus import Corpus, Memory, corpus
 from floor import ByHand
-from harness import Row, Times, filesystem, folder, fsync_us, in_turn, timed, tree_bytes
+from harness import Row, Times, in_turn, timed
+from machine import filesystem, folder, fsync_us, tree_bytes
 
 import palimp
 

@@ -7,7 +7,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from harness import ROOT, Row, folder, run, timed, tree_bytes
+from harness import Row, run, timed
+from machine import ROOT, folder, tree_bytes
 
 _MB = 1_000_000
 _TOOLS = ("pip", "setuptools", "wheel", "pkg_resources", "_distutils_hack", "distutils-precedence")

@@ -8,7 +8,8 @@ from typing import Any
 
 from corpus import Corpus, Query, corpus, queries
 from floor import ByHand
-from harness import Row, Times, folder, in_turn, timed
+from harness import Row, Times, in_turn, timed
+from machine import folder
 
 import palimp
 

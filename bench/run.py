@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, Row, commit, machine
+from harness import Row
+from machine import ROOT, commit, machine
 
 # One thread, before numpy is imported: with more, a small scan takes twenty times as long.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"

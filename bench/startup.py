@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness import Row, filesystem, folder, in_turn, run
+from harness import Row, in_turn, run
+from machine import filesystem, folder
 
 HEAVY = ("numpy", "httpx", "starlette", "sqlalchemy", "cryptography")
 _IMPORTED = "import sys, palimp; print(*(n for n in sys.argv[1:] if n in sys.modules))"

@@ -136,9 +136,8 @@ def settings_page() -> str:
     ]
     for field in msgspec.structs.fields(Settings):
         default = "not set" if field.default is None else f"`{field.default}`"
-        lines.append(
-            f"| `{field.name}` | `{PREFIX}{field.name.upper()}` | {default} | {SETTINGS[field.name]} |"
-        )
+        names = f"| `{field.name}` | `{PREFIX}{field.name.upper()}` "
+        lines.append(f"{names}| {default} | {SETTINGS[field.name]} |")
     for name, meaning in ENVIRONMENT_ONLY.items():
         lines.append(f"| | `{PREFIX}{name.upper()}` | not set | {meaning} |")
     return "\n".join(lines)
@@ -161,7 +160,7 @@ def errors_page() -> str:
     lines = [
         "# Errors",
         "",
-        "Every error is a `palimp.Error` with `code`, `retry_after` (seconds or None) and `details`.",
+        "Every error is a `palimp.Error` with `code`, `retry_after` (seconds or None), `details`.",
         "The class says what to do next; the code is what travels on the wire.",
         "",
         "| class | codes | what to do |",

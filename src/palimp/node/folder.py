@@ -68,9 +68,9 @@ class Folder:
         if not self.path.exists():
             self.path.mkdir(mode=0o700)
         mark = self.path / _MARK
-        if not mark.exists() and any(
-            entry.name not in ("lock", _MARK + ".new") for entry in os.scandir(self.path)
-        ):
+        # What a crash may leave of a folder that was being made does not make it somebody else's.
+        strange = set(os.listdir(self.path)) - {"lock", f"{_MARK}.new"}
+        if strange and not mark.exists():
             raise Invalid(
                 f"{self.path} is not empty and not a Palimpsest folder (it has no {_MARK}); "
                 "give an empty or a new folder"
@@ -116,7 +116,6 @@ class Folder:
             )
 
     def _found(self, mark: Path) -> None:
-        (self.path / "README.txt").write_text(_README)
         fresh = mark.with_name(_MARK + ".new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -131,3 +130,4 @@ class Folder:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+        (self.path / "README.txt").write_text(_README)

@@ -94,12 +94,15 @@ class CodeIndex:
             codes.catch_up(connection, corpus, model)
             return codes.nearest(query, limit, allowed)
 
-    def bury(self, corpus: Corpus, model: int, handles: Iterable[int]) -> None:
+    def bury(
+        self, connection: apsw.Connection, corpus: Corpus, model: str, handles: Iterable[int]
+    ) -> None:
         """Never offer these handles again: they have no vector of this model any more."""
-        with self._lock:
-            codes = self._parts.get((corpus.name, model))
-            if codes is not None:
-                codes.bury(handles)
+        gone = list(handles)
+        known = model_number(connection, model) if gone else None
+        if known is not None:
+            with self._lock:
+                self._parts[corpus.name, known[0]].bury(gone)
 
 
 class _Codes:
@@ -159,7 +162,7 @@ class _Codes:
         return found
 
     def bury(self, handles: Iterable[int]) -> None:
-        gone = np.isin(self._handles[: self._size], np.fromiter(handles, np.int64))
+        gone = np.isin(self._handles[: self._size], list(handles))
         self._dead += int(gone.sum())
         self._handles[: self._size][gone] = -1
 
@@ -264,7 +267,10 @@ def nearest(
     limit: int,
     allowed: Handles | None = None,
 ) -> list[int] | str:
-    """Return the handles of rows near `query`, or why this model cannot be searched here."""
+    """Return handles near `query`, or why this model cannot be searched here.
+
+    A handle may have lost its vector since: `cosines` decides.
+    """
     known = model_number(connection, query.model)
     if known is None:
         return f"no row has a vector of {query.model}"
@@ -276,16 +282,10 @@ def nearest(
         )
     if not query.vector.any():
         return f"{query.model} knows no word of the query"
-    found = index.search(connection, corpus, model, query.vector, limit, allowed)
-    slots = (found << 8) | model
-    rows: list[Any] = connection.execute(
-        f"SELECT v.slot >> 8 FROM carray(?) c JOIN {corpus.vectors} v ON v.slot = c.value",
-        (apsw.carray(slots),),
-    ).fetchall()
-    alive = [handle for (handle,) in rows]
-    if len(alive) < found.size:
-        index.bury(corpus, model, np.setdiff1d(found, np.asarray(alive, np.int64)).tolist())
-    return alive
+    found: list[int] = index.search(
+        connection, corpus, model, query.vector, limit, allowed
+    ).tolist()
+    return found
 
 
 def cosines(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from palimp.errors import Invalid, Unavailable
+import palimp
+from palimp.errors import Internal, Invalid, Unavailable
 from palimp.node.folder import FORMAT, Folder
 
 
@@ -140,3 +141,55 @@ def test_the_home_folder_may_be_written_as_a_tilde(
     monkeypatch.setenv("HOME", str(tmp_path))
     Folder("~/memory").close()
     assert (tmp_path / "memory" / "palimp.json").exists()
+
+
+@pytest.mark.parametrize("bad", [5, "a\0b"], ids=repr)
+def test_a_path_that_is_none_is_refused(bad: object) -> None:
+    with pytest.raises(Invalid):
+        palimp.open(bad)
+
+
+@pytest.fixture
+def filled(path: Path) -> Path:
+    with palimp.open(path) as mem:
+        for name in ("alice", "bob"):
+            mem.profile(name).remember(f"of {name}")
+    return path
+
+
+def test_a_stray_file_beside_the_profiles_is_no_obstacle(filled: Path) -> None:
+    (filled / "hot" / "notes.txt").write_text("left by somebody")
+    with palimp.open(filled) as mem:
+        assert [profile.name for profile in mem.profiles()] == ["alice", "bob"]
+        assert mem.maintain().profiles == 2
+
+
+def test_a_damaged_profile_is_named_and_kept_and_the_others_go_on(filled: Path) -> None:
+    file = filled / "hot" / "default--alice" / "main.db"
+    junk = b"not a database at all, " * 1_000
+    file.write_bytes(junk)
+    with palimp.open(filled) as mem:
+        with pytest.raises(Internal, match="default--alice is damaged"):
+            mem.profile("alice").recall("x")
+        assert [memory.text for memory in mem.profile("bob").list()] == ["of bob"]
+    assert file.read_bytes() == junk
+
+
+def test_a_profile_that_was_being_made_when_the_process_died_is_not_there(filled: Path) -> None:
+    (filled / "hot" / ".forming-db_x").mkdir()
+    (filled / "hot" / ".forming-db_x" / "main.db").write_bytes(b"half")
+    with palimp.open(filled) as mem:
+        assert [profile.name for profile in mem.profiles()] == ["alice", "bob"]
+    assert sorted(entry.name for entry in (filled / "hot").iterdir()) == [
+        "default--alice",
+        "default--bob",
+    ]
+
+
+def test_more_profiles_than_are_kept_open(path: Path) -> None:
+    with palimp.open(path, hot_cap=2) as mem:
+        for again in range(2):
+            for n in range(5):
+                mem.profile(f"p{n}").remember(f"{n} {again}")
+        for n in range(5):
+            assert [memory.text for memory in mem.profile(f"p{n}").list()] == [f"{n} 1", f"{n} 0"]

@@ -14,11 +14,13 @@ The last three separate the turn that answers from the turns around it.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .candidates import Candidate, Found
 from .weights import Weights
@@ -30,129 +32,114 @@ _SESSION_ROWS = 3
 _SUBSTANCE_CHARS = 80.0
 _WORD = re.compile(r"\w+")
 
-Values = dict[int, float]
+# One number per candidate, in the order of `Found.candidates`.
+Values = NDArray[np.float64]
 
 
-class Signals(NamedTuple):
-    """Raw and normalised values by feature and handle, and the weights of the features in play."""
+class Signals:
+    """The features in play: raw and normalised values per candidate, and a weight each."""
 
-    raw: dict[str, Values]
-    value: dict[str, Values]
-    weight: dict[str, float]
+    def __init__(self) -> None:
+        self.raw: dict[str, Values] = {}
+        self.value: dict[str, Values] = {}
+        self.weight: dict[str, float] = {}
 
-    def score(self, handle: int) -> float:
-        """Return the weighted mean of the features in play: a number in [0, 1]."""
-        total = sum(self.weight.values())
-        gained = sum(self.weight[name] * self.value[name][handle] for name in self.weight)
-        return gained / total if total else 0.0
+    def enter(self, name: str, weight: float, raw: Values, value: Values | None = None) -> None:
+        """Put a feature into play; `value` is `raw` where that is normalised already."""
+        self.raw[name] = raw
+        self.value[name] = raw if value is None else value
+        self.weight[name] = weight
+
+    def scores(self, count: int) -> Values:
+        """Return the weighted mean of the features in play for each candidate, in [0, 1]."""
+        total = np.zeros(count)
+        for name, weight in self.weight.items():
+            total += weight * self.value[name]
+        return total / (sum(self.weight.values()) or 1.0)
+
+
+class Question(NamedTuple):
+    """What the features need of the request."""
+
+    query: str | None
+    words: frozenset[str]
+    by_topic: bool
 
 
 def signals(
-    found: Found,
-    cosine: Mapping[int, float],
-    words: frozenset[str],
-    query: str | None,
-    weights: Weights,
-    *,
-    by_topic: bool,
-    by_vector: bool,
+    found: Found, cosine: Mapping[int, float], question: Question, weights: Weights
 ) -> Signals:
     """Compute every feature that can tell these candidates apart; the others stay out of play."""
-    rows = found.candidates
-    result = Signals({}, {}, {})
-    if by_topic:
-        _enter(result, "topic", weights.topic, {h: float(h in found.topic) for h in rows})
-    keyword = {h: found.keyword.get(h, 0.0) for h in rows}
+    result = Signals()
+    rows = list(found.candidates.values())
+    if question.by_topic:
+        result.enter("topic", weights.topic, _each(row.handle in found.topic for row in rows))
+    keyword = _each(found.keyword.get(row.handle, 0.0) for row in rows)
     if found.keyword:
-        _enter(result, "keyword", weights.keyword, keyword, _relative(keyword))
-    if by_vector:
-        raw = {h: cosine.get(h, 0.0) for h in rows}
-        _enter(
-            result,
-            "vector",
-            weights.vector,
-            raw,
-            {h: min(1.0, max(0.0, v)) for h, v in raw.items()},
-        )
-    if query is None:
+        result.enter("keyword", weights.keyword, keyword, _relative(keyword))
+    if found.vector:
+        raw = _each(cosine.get(row.handle, 0.0) for row in rows)
+        result.enter("vector", weights.vector, raw, np.clip(raw, 0.0, 1.0))
+    if question.query is None:
         return result
-    named = _named_speakers(rows, words)
+    named = _named_speakers(rows, question.words)
     if named:
-        _enter(result, "speaker", weights.speaker, _speaker(rows, named))
-    if found.keyword and any(row.session is not None for row in rows.values()):
+        result.enter("speaker", weights.speaker, _speaker(rows, named))
+    if found.keyword and any(row.session is not None for row in rows):
         session = _session(rows, _relative(keyword))
-        _enter(result, "session", weights.session, session, _relative(session))
-    if asks_when(query):
-        when = {h: float(mentions_time(row.text)) for h, row in rows.items()}
-        _enter(result, "when", weights.when, when)
-    if any(row.type == "event" for row in rows.values()):
-        _enter(result, "statement", weights.statement, {h: _statement(r) for h, r in rows.items()})
-        length = {h: float(len(row.text)) for h, row in rows.items()}
-        _enter(
-            result,
-            "substance",
-            weights.substance,
-            length,
-            {h: _substance(r) for h, r in rows.items()},
-        )
+        result.enter("session", weights.session, session, _relative(session))
+    if asks_when(question.query):
+        result.enter("when", weights.when, _each(mentions_time(row.text) for row in rows))
+    events = _each(row.type == "event" for row in rows)
+    if events.any():
+        asking = _each(row.text.rstrip().endswith("?") for row in rows)
+        result.enter("statement", weights.statement, 1.0 - events * asking)
+        length = _each(len(row.text) for row in rows)
+        substance = 1.0 - events * np.exp(-length / _SUBSTANCE_CHARS)
+        result.enter("substance", weights.substance, length, substance)
     return result
 
 
-def _enter(
-    result: Signals, name: str, weight: float, raw: Values, value: Values | None = None
-) -> None:
-    result.raw[name] = raw
-    result.value[name] = raw if value is None else value
-    result.weight[name] = weight
+def _each(values: Iterable[float]) -> Values:
+    return np.fromiter(values, np.float64)
 
 
 def _relative(raw: Values) -> Values:
-    best = max(raw.values(), default=0.0)
-    return {handle: max(0.0, value) / best if best > 0 else 0.0 for handle, value in raw.items()}
+    best = raw.max(initial=0.0)
+    return np.clip(raw / best, 0.0, 1.0) if best > 0 else np.zeros_like(raw)
 
 
-def _named_speakers(rows: Mapping[int, Candidate], words: frozenset[str]) -> set[str]:
+def _named_speakers(rows: Sequence[Candidate], words: frozenset[str]) -> set[str]:
     """Return the speakers among the candidates whose (first) name is a word of the query."""
     named = set()
-    for speaker in {row.speaker for row in rows.values() if row.speaker}:
+    for speaker in {row.speaker for row in rows if row.speaker}:
         parts = _WORD.findall(speaker.lower())
         if parts and (parts[0] in words or all(part in words for part in parts)):
             named.add(speaker)
     return named
 
 
-def _speaker(rows: Mapping[int, Candidate], named: set[str]) -> Values:
+def _speaker(rows: Sequence[Candidate], named: set[str]) -> Values:
     names = {_WORD.findall(speaker.lower())[0] for speaker in named}
-    values = {}
-    for handle, row in rows.items():
-        if row.speaker is not None:
-            values[handle] = float(row.speaker in named)
-        else:
-            values[handle] = float(not names.isdisjoint(_WORD.findall(row.text.lower())))
-    return values
+    return _each(
+        row.speaker in named
+        if row.speaker is not None
+        else not names.isdisjoint(_WORD.findall(row.text.lower()))
+        for row in rows
+    )
 
 
-def _session(rows: Mapping[int, Candidate], keyword: Values) -> Values:
+def _session(rows: Sequence[Candidate], keyword: Values) -> Values:
     """Mean of the best three keyword values of a row's session; a row without one stands alone."""
     members: dict[str, list[float]] = defaultdict(list)
-    for handle, row in rows.items():
-        if row.session is not None:
-            members[row.session].append(keyword[handle])
+    for row, value in zip(rows, keyword.tolist(), strict=True):
+        if row.session is not None and value > 0.0:
+            members[row.session].append(value)
     means = {
         session: sum(sorted(values, reverse=True)[:_SESSION_ROWS]) / _SESSION_ROWS
         for session, values in members.items()
     }
-    return {
-        handle: means[row.session] if row.session is not None else keyword[handle]
-        for handle, row in rows.items()
-    }
-
-
-def _statement(row: Candidate) -> float:
-    return float(row.type != "event" or not row.text.rstrip().endswith("?"))
-
-
-def _substance(row: Candidate) -> float:
-    if row.type != "event":
-        return 1.0
-    return 1.0 - math.exp(-len(row.text) / _SUBSTANCE_CHARS)
+    return _each(
+        means.get(row.session, 0.0) if row.session is not None else value
+        for row, value in zip(rows, keyword.tolist(), strict=True)
+    )

@@ -14,7 +14,7 @@ from ..protocols import Sealer
 from ..sessions import TURN_COLUMNS, turn_fields
 from ..vectors import CodeIndex, QueryVector, cosines
 from .candidates import Found, Search, gather
-from .features import Signals, signals
+from .features import Question, Signals, signals
 from .terms import TermCounts, Terms, parse_terms
 from .weights import Weights
 
@@ -34,7 +34,10 @@ class RecallContext(NamedTuple):
 
 
 class _Ranked(NamedTuple):
+    """Candidates in order, with their place among the candidates, which the signals go by."""
+
     handles: list[int]
+    places: dict[int, int]
     scores: dict[int, float]
     signals: Signals
     found: Found
@@ -47,6 +50,23 @@ class _Ranked(NamedTuple):
             ("vector", handle in self.found.vector),
         )
         return tuple(name for name, present in marks if present)
+
+    def explain(self, handle: int) -> Explain:
+        place, weights = self.places[handle], self.signals.weight
+        total = sum(weights.values())
+        features = []
+        for name, weight in weights.items():
+            value = float(self.signals.value[name][place])
+            features.append(
+                Feature(
+                    name=name,
+                    raw=float(self.signals.raw[name][place]),
+                    value=value,
+                    weight=weight,
+                    share=weight * value / total,
+                )
+            )
+        return Explain(features=tuple(sorted(features, key=lambda f: (-f.share, f.name))))
 
 
 def recall(
@@ -122,21 +142,28 @@ def _rank(
     handles = list(found.candidates)
     cosine: dict[int, float] = {}
     for vector in search.vectors:
-        for handle, value in cosines(connection, search.corpus, vector, handles).items():
+        values = cosines(connection, search.corpus, vector, handles)
+        context.codes.bury(connection, search.corpus, vector.model, found.vector - values.keys())
+        for handle, value in values.items():
             cosine[handle] = max(value, cosine.get(handle, -1.0))
-    computed = signals(
+    found.vector.intersection_update(cosine)
+    question = Question(query, search.terms.words, search.topic is not None)
+    computed = signals(found, cosine, question, context.weights)
+    scores = computed.scores(len(handles)).tolist()
+    rows = found.candidates
+    # Equal scores: the newer one, then the later written; so that an order is always the same.
+    order = sorted(
+        range(len(handles)),
+        key=lambda place: (-scores[place], -rows[handles[place]].occurred_at, -handles[place]),
+    )
+    return _Ranked(
+        [handles[place] for place in order],
+        {handle: place for place, handle in enumerate(handles)},
+        dict(zip(handles, scores, strict=True)),
+        computed,
         found,
         cosine,
-        search.terms.words,
-        query,
-        context.weights,
-        by_topic=search.topic is not None,
-        by_vector=bool(found.vector),
     )
-    scores = {handle: computed.score(handle) for handle in handles}
-    # Equal scores: the newer one, then the later written; so that an order is always the same.
-    order = sorted(handles, key=lambda h: (-scores[h], -found.candidates[h].occurred_at, -h))
-    return _Ranked(order, scores, computed, found, cosine)
 
 
 def _hits(
@@ -155,27 +182,12 @@ def _hits(
                 **fields[handle],
                 score=ranked.scores[handle],
                 channels=ranked.channels(handle),
-                explain=_explain(ranked.signals, handle) if request.explain else None,
+                explain=ranked.explain(handle) if request.explain else None,
                 before=before,
                 after=after,
             )
         )
     return hits
-
-
-def _explain(computed: Signals, handle: int) -> Explain:
-    total = sum(computed.weight.values())
-    features = [
-        Feature(
-            name=name,
-            raw=computed.raw[name][handle],
-            value=computed.value[name][handle],
-            weight=weight,
-            share=weight * computed.value[name][handle] / total,
-        )
-        for name, weight in computed.weight.items()
-    ]
-    return Explain(features=tuple(sorted(features, key=lambda f: (-f.share, f.name))))
 
 
 def _window(

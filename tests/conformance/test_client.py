@@ -1,0 +1,367 @@
+"""One suite over every client: the same results and the same errors, whichever way they are asked for.
+
+`Plain` and `Awaited` give the two colours of the embedded client one shape; a remote client joins here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import palimp
+from palimp.api import MemoryInput
+
+
+class Plain:
+    """Calls a synchronous client."""
+
+    kind = "sync"
+
+    def open(self, path: Path, **settings: Any) -> palimp.Client:
+        return palimp.open(path, **settings)
+
+    def __call__(self, value: Any) -> Any:
+        assert not isinstance(value, Coroutine)
+        return value
+
+    def all(self, pages: Any) -> list[Any]:
+        assert isinstance(pages, Iterator)
+        return list(pages)
+
+    def close(self) -> None:
+        pass
+
+
+class Awaited:
+    """Calls an asynchronous client from a loop of its own."""
+
+    kind = "async"
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+
+    def open(self, path: Path, **settings: Any) -> palimp.AsyncClient:
+        return palimp.open_async(path, **settings)
+
+    def __call__(self, value: Any) -> Any:
+        assert isinstance(value, Coroutine)
+        return self._runner.run(value)
+
+    def all(self, pages: Any) -> list[Any]:
+        assert isinstance(pages, AsyncIterator)
+
+        async def gather() -> list[Any]:
+            return [item async for item in pages]
+
+        return self._runner.run(gather())
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+@pytest.fixture(params=[Plain, Awaited], ids=lambda cls: cls.kind)
+def do(request: pytest.FixtureRequest) -> Iterator[Any]:
+    adapter = request.param()
+    yield adapter
+    adapter.close()
+
+
+@pytest.fixture
+def client(do: Any, tmp_path: Path) -> Iterator[Any]:
+    client = do.open(tmp_path / "memory", embed_provider="none")
+    yield client
+    do(client.close())
+
+
+@pytest.fixture
+def alice(client: Any) -> Any:
+    return client.profile("alice")
+
+
+# What every client answers
+
+
+def test_remember_and_get(do: Any, alice: Any) -> None:
+    written = do(alice.remember("Prefers aisle seats", topic="user.seat", tags=["travel"]))
+    assert isinstance(written, palimp.Written)
+    assert (written.status, written.superseded, written.txid) == ("created", (), 1)
+    memory = do(alice.get(written))
+    assert isinstance(memory, palimp.Memory)
+    assert (memory.text, memory.topic, memory.tags) == (
+        "Prefers aisle seats",
+        "user.seat",
+        ("travel",),
+    )
+    assert do(alice.get(written.id)) == do(alice.get(memory)) == memory
+
+
+def test_ingest(do: Any, alice: Any) -> None:
+    done = do(alice.ingest([{"type": "event", "text": "a"}, MemoryInput(text="b")]))
+    assert isinstance(done, palimp.Ingested)
+    assert [(type(item), item.status) for item in done] == [(palimp.ItemResult, "created")] * 2
+    assert do(alice.ingest(iter([{"text": "b"}])))[0].status == "duplicate"
+
+
+def test_supersede_history_and_forget(do: Any, alice: Any) -> None:
+    old = do(alice.remember("aisle", topic="seat"))
+    new = do(alice.supersede(old, "window"))
+    assert new.superseded == (old.id,)
+    history = do(alice.history(topic="seat"))
+    assert isinstance(history, palimp.History)
+    assert [memory.text for memory in history] == ["aisle", "window"]
+    assert list(do(alice.history(new))) == list(history)
+    assert do(alice.forget(new)) is True
+    assert do(alice.forget(new.id)) is False
+    assert [memory.text for memory in do(alice.history(old.id))] == ["aisle"]
+
+
+def test_list_reads_all_pages(do: Any, alice: Any) -> None:
+    do(alice.ingest([{"text": f"item {n}", "kind": "k"} for n in range(250)]))
+    expected = [f"item {n}" for n in range(249, -1, -1)]
+    assert [memory.text for memory in do.all(alice.list())] == expected
+    assert [memory.text for memory in do.all(alice.list(kind="k", limit=33))] == expected
+    assert do.all(alice.list(kind="other")) == []
+
+
+def test_recall(do: Any, alice: Any) -> None:
+    do(alice.ingest([{"text": "Prefers aisle seats"}, {"text": "Likes tea"}]))
+    found = do(alice.recall("which seat?", k=1, explain=True))
+    assert isinstance(found, palimp.Recall)
+    (hit,) = found
+    assert (hit.text, hit.channels) == ("Prefers aisle seats", ("keyword",))
+    assert sum(feature.share for feature in hit.explain.features) == pytest.approx(hit.score)
+    assert "> Prefers aisle seats" in found.as_context()
+    assert found.txid == 1
+
+
+def test_recall_by_a_vector_of_one_s_own(do: Any, alice: Any) -> None:
+    for text, vector in (("east", [1, 0]), ("north", [0, 1])):
+        do(alice.remember(text, embedding=vector))
+    assert [hit.text for hit in do(alice.recall(embedding=[0.2, 0.9]))] == ["north", "east"]
+
+
+def test_sessions(do: Any, alice: Any) -> None:
+    session = alice.session("s1")
+    assert do(session.append("user", "hello", speaker="Al", at="2026-01-01")).seq == 1
+    assert do(session.extend([{"role": "assistant", "content": {"text": "hi"}}])).seqs == (2,)
+    turns = do(session.window(1))
+    assert isinstance(turns, palimp.Turns)
+    assert [(turn.seq, turn.content) for turn in turns] == [(2, {"text": "hi"})]
+    assert [turn.seq for turn in do(session.window(5, before=2))] == [1]
+    found = do(session.search("hello", k=1))
+    assert isinstance(found, palimp.TurnSearch)
+    assert [turn.seq for turn in found] == [1]
+    (info,) = do.all(alice.sessions())
+    assert (type(info), info.id, info.turns) == (palimp.SessionInfo, "s1", 2)
+    ended = do(session.end(turns=True))
+    assert (ended.tasks, ended.turns) == (0, 2)
+    assert do.all(alice.sessions()) == []
+
+
+def test_profiles_are_listed_by_namespace(do: Any, client: Any) -> None:
+    for name in ("bob", "alice", "a-c"):
+        do(client.profile(name).remember("x"))
+    do(client.profile("zoe", namespace="acme").remember("x"))
+    assert do.all(client.profiles()) == [client.profile(name) for name in ("a-c", "alice", "bob")]
+    assert do.all(client.profiles(namespace="acme")) == [client.profile("zoe", namespace="acme")]
+    assert do.all(client.profiles(namespace="acm")) == []
+
+
+def test_more_profiles_than_one_page(do: Any, client: Any) -> None:
+    names = [f"p{n:03}" for n in range(101)]
+    for name in names:
+        do(client.profile(name).remember("x"))
+    assert [profile.name for profile in do.all(client.profiles())] == names
+
+
+def test_maintain(do: Any, client: Any, alice: Any) -> None:
+    do(alice.remember("x"))
+    done = do(client.maintain())
+    assert isinstance(done, palimp.Maintained)
+    assert (done.profiles, done.embedded, done.expired) == (1, 0, 0)
+
+
+def test_a_profile_is_a_value(client: Any, alice: Any) -> None:
+    assert alice == client.profile("alice") == client.profile("alice@main")
+    assert len({alice, client.profile("alice"), client.profile("bob")}) == 2
+    assert alice != client.profile("alice", namespace="acme")
+    assert alice != client.profile("alice@trial")
+    assert repr(alice).endswith("Profile default--alice>")
+    assert "alice@trial" in repr(client.profile("alice@trial"))
+
+
+def test_reads_of_what_was_never_written_make_nothing(do: Any, client: Any, alice: Any) -> None:
+    assert list(do(alice.recall("x"))) == []
+    assert do.all(alice.list()) == do.all(alice.sessions()) == []
+    assert list(do(alice.session("s").window())) == []
+    assert list(do(alice.session("s").search("x"))) == []
+    assert do(alice.forget("mem_x")) is False
+    assert do.all(client.profiles()) == []
+
+
+@pytest.mark.parametrize(
+    "when",
+    ["2026-03-02T08:41:00Z", 1_772_440_860_000, datetime(2026, 3, 2, 8, 41, tzinfo=UTC)],
+    ids=lambda value: type(value).__name__,
+)
+def test_times_and_durations_may_be_python_s(do: Any, alice: Any, when: Any) -> None:
+    event = do(alice.remember("flew", type="event", observed_at=when))
+    assert do(alice.get(event)).observed_at == 1_772_440_860_000
+    assert [memory.id for memory in do.all(alice.list(since=when))] == [event.id]
+    task = do(alice.get(do(alice.remember("call", type="task", ttl=timedelta(hours=1)))))
+    assert task.expires_at == task.created_at + 3_600_000
+
+
+def test_ids_may_be_anything_with_an_id(do: Any, alice: Any) -> None:
+    written = do(alice.remember("the kettle is on"))
+    (hit,) = do(alice.recall("kettle"))
+    newer = do(alice.remember("derived", derived_from=[written, hit, written.id]))
+    assert do(alice.get(newer)).derived_from == (written.id,) * 3
+    assert do(alice.forget(hit)) is True
+
+
+def test_the_client_stamps_its_source(do: Any, tmp_path: Path) -> None:
+    client = do.open(tmp_path / "sourced", source="agent-7", embed_provider="none")
+    assert client.source == "agent-7"
+    profile = client.profile("alice")
+    first = do(profile.remember("a"))
+    newer = do(profile.supersede(first, "b"))
+    sources = [do(profile.get(item)).source for item in (first, newer)]
+    do(client.close())
+    assert sources == ["agent-7", "agent-7"]
+
+
+# What every client refuses
+
+REFUSED: dict[str, tuple[Callable[[Any], Any], type[palimp.Error], str, str]] = {
+    "empty text": (lambda p: p.remember(" "), palimp.Invalid, "invalid_request", "text is empty"),
+    "unknown field": (
+        lambda p: p.remember("x", topik="t"),
+        palimp.Invalid,
+        "invalid_request",
+        "did you mean 'topic'",
+    ),
+    "oversized": (
+        lambda p: p.remember("x" * 1_048_577),
+        palimp.Invalid,
+        "payload_too_large",
+        "at most 1,048,576",
+    ),
+    "batch too long": (
+        lambda p: p.ingest([{"text": "x"}] * 1_001),
+        palimp.Invalid,
+        "payload_too_large",
+        "1,001 memories",
+    ),
+    "bad item": (
+        lambda p: p.ingest([{"text": "x"}, {}]),
+        palimp.Invalid,
+        "invalid_request",
+        "memories[1]",
+    ),
+    "absent id": (lambda p: p.get("mem_x"), palimp.NotFound, "not_found", "mem_x"),
+    "absent history": (lambda p: p.history("mem_x"), palimp.NotFound, "not_found", "mem_x"),
+    "absent topic": (lambda p: p.history(topic="nix"), palimp.NotFound, "not_found", "nix"),
+    "absent session": (lambda p: p.session("nix").end(), palimp.NotFound, "not_found", "nix"),
+    "nothing to supersede": (
+        lambda p: p.supersede("mem_x", "y"),
+        palimp.NotFound,
+        "not_found",
+        "mem_x",
+    ),
+    "no question": (lambda p: p.recall(), palimp.Invalid, "invalid_request", "needs a query"),
+    "bad k": (lambda p: p.recall("x", k=0), palimp.Invalid, "invalid_request", "k is 0"),
+    "bad turn": (
+        lambda p: p.session("s").append("user", float("nan")),
+        palimp.Invalid,
+        "invalid_request",
+        "nan",
+    ),
+    "bad window": (lambda p: p.session("s").window(0), palimp.Invalid, "invalid_request", "last"),
+    "another branch": (
+        lambda p: p.client.profile("alice@trial").remember("x"),
+        palimp.NotFound,
+        "branch_not_found",
+        "trial",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_same_errors(do: Any, alice: Any, case: str) -> None:
+    do(alice.remember("here"))
+    act, kind, code, said = REFUSED[case]
+    with pytest.raises(kind) as caught:
+        do(act(alice))
+    assert type(caught.value) is kind
+    assert caught.value.code == code
+    assert said in str(caught.value)
+    assert [memory.text for memory in do.all(alice.list())] == ["here"]
+
+
+def test_a_conflict_names_the_newer(do: Any, alice: Any) -> None:
+    old = do(alice.remember("one"))
+    new = do(alice.supersede(old, "two"))
+    with pytest.raises(palimp.Conflict) as caught:
+        do(alice.supersede(old, "three"))
+    assert caught.value.details["superseded_by"] == new.id
+
+
+def test_a_listing_refuses_when_it_is_read(do: Any, alice: Any) -> None:
+    with pytest.raises(palimp.Invalid, match="limit is 0"):
+        do(alice.remember("x"))
+        do.all(alice.list(limit=0))
+
+
+@pytest.mark.parametrize("name", ["", "A", "a--b", "a@", 5])
+def test_a_bad_name_is_refused_without_being_asked(client: Any, name: Any) -> None:
+    with pytest.raises(palimp.Invalid):
+        client.profile(name)
+
+
+def test_a_closed_client_says_so(do: Any, tmp_path: Path) -> None:
+    client = do.open(tmp_path / "closed", embed_provider="none")
+    alice = client.profile("alice")
+    do(alice.remember("kept"))
+    do(client.close())
+    do(client.close())
+    for use in (lambda: alice.remember("late"), lambda: alice.recall("x"), client.maintain):
+        with pytest.raises(palimp.Unavailable, match="closed") as caught:
+            do(use())
+        assert caught.value.details["reason"] == "closed"
+    with palimp.open(tmp_path / "closed") as again:
+        assert [memory.text for memory in again.profile("alice").list()] == ["kept"]
+
+
+def test_an_open_folder_is_refused_to_a_second_client(do: Any, client: Any, tmp_path: Path) -> None:
+    with pytest.raises(palimp.Unavailable, match="is open in process") as caught:
+        do.open(tmp_path / "memory")
+    assert caught.value.details["reason"] == "locked"
+
+
+# What is special to a colour
+
+
+def test_with_closes(tmp_path: Path) -> None:
+    with palimp.open(tmp_path / "m") as mem:
+        mem.profile("alice").remember("x")
+    with pytest.raises(palimp.Unavailable):
+        mem.maintain()
+
+
+def test_async_with_closes_and_calls_run_side_by_side(tmp_path: Path) -> None:
+    async def main() -> tuple[list[int], list[str]]:
+        async with palimp.open_async(tmp_path / "m", embed_provider="none") as mem:
+            alice = mem.profile("alice")
+            written = await asyncio.gather(*(alice.remember(f"item {n}") for n in range(20)))
+            texts = [memory.text async for memory in alice.list()]
+        with pytest.raises(palimp.Unavailable):
+            await alice.recall("x")
+        return [one.txid for one in written], texts
+
+    txids, texts = asyncio.run(main())
+    assert sorted(txids) == list(range(1, 21))
+    assert sorted(texts) == sorted(f"item {n}" for n in range(20))
