@@ -68,6 +68,9 @@ class ByHand:
 
     def __init__(self, path: Path) -> None:
         self._connection = apsw.Connection(str(path))
+        # Stable plans: this build of SQLite has STAT4 and would else compile statements again when
+        # a bound value changes, those inside FTS5 included.
+        self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
         self._connection.execute("PRAGMA synchronous = FULL").fetchall()
         # The entry of each session's last event, to write it again when a successor comes.

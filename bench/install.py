@@ -34,9 +34,8 @@ def measure(*, quick: bool) -> list[Row]:
         try:
             return _measure(path)
         except subprocess.CalledProcessError as error:
-            reason = (
-                f"{error.cmd[3]} failed: {error.stderr.decode(errors='replace').strip()[-300:]}"
-            )
+            told = error.stderr.decode(errors="replace").strip()[-300:]
+            reason = f"{error.cmd[3]} failed: {told}".replace(str(path), "...")
             return [Row("base install", None, "MB", budget=45, note=reason)]
 
 

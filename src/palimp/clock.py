@@ -101,8 +101,13 @@ def parse_seconds(value: object, field: str) -> float:
     """Return a duration in seconds from a number of seconds or a timedelta; `Invalid` otherwise."""
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value):
-        return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            seconds = float(value)
+        except OverflowError:
+            seconds = math.nan
+        if not math.isnan(seconds):
+            return seconds
     raise Invalid(f"{field} is not a duration: {value!r:.80}; give seconds or a timedelta")
 
 

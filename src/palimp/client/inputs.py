@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 R = TypeVar("R", bound=Request)
+T = TypeVar("T")
 
 _TIMES = ("observed_at", "since", "until", "at")
 # The wire says which types and kinds; Python says type= and kind=, one or several.
@@ -53,9 +54,7 @@ def text_id(value: IdLike, what: str = "id") -> str:
 
 def ingest_request(items: Iterable[MemoryLike], source: str | None) -> Ingest:
     """Return the request of a batch; errors name the item's index."""
-    if isinstance(items, (str, bytes, Mapping, MemoryInput)):
-        raise Invalid("ingest takes a list of memories; use remember for a single one")
-    listed = list(items)
+    listed = _listed(items, "ingest", "memories")
     memories = []
     for index, item in enumerate(listed):
         try:
@@ -101,20 +100,27 @@ def turn(role: str, content: Any, fields: Mapping[str, Any]) -> TurnInput:
 
 def append_request(session: str, turns: Iterable[Mapping[str, Any] | TurnInput]) -> Append:
     """Return the request that appends turns; errors name the turn's index."""
-    listed = list(turns)
+    listed = _listed(turns, "extend", "turns")
     converted = []
     for index, item in enumerate(listed):
         try:
             converted.append(_convert(TurnInput, item, "turn"))
         except Error as error:
             raise in_batch(error, "turns", index, len(listed)) from error
-    return Append(session=session, turns=tuple(converted))
+    return to_request(Append, {"session": session, "turns": converted}, "append")
 
 
 def search_request(session: str, query: str | None, embedding: Any, k: int) -> SearchTurns:
     """Return the request that searches a transcript."""
     fields = {"session": session, "query": query, "embedding": embedding, "k": k}
     return to_request(SearchTurns, fields, "search")
+
+
+def _listed(items: Iterable[T], method: str, what: str) -> list[T]:
+    # A text or a mapping can be iterated too, but never is what was meant.
+    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
+        raise Invalid(f"{method} takes a list of {what}, not {type(items).__name__}")
+    return list(items)
 
 
 def _memory(item: MemoryLike, source: str | None, what: str) -> MemoryInput:
@@ -129,7 +135,7 @@ def _memory(item: MemoryLike, source: str | None, what: str) -> MemoryInput:
     if fields.get("ttl") is not None:
         fields["ttl"] = parse_seconds(fields["ttl"], "ttl")
     sources = fields.get("derived_from")
-    if sources and not isinstance(sources, (str, bytes)):
+    if isinstance(sources, (list, tuple)):
         fields["derived_from"] = [text_id(one, "derived_from") for one in sources]
     return _convert(MemoryInput, fields, what)
 

@@ -64,10 +64,9 @@ class LocalEngine:
                 self._unpin(handle)
 
     def names(self) -> list[str]:
-        """Return the names of all databases, sorted."""
-        return sorted(
-            entry.name for entry in os.scandir(self._folder) if not entry.name.startswith(".")
-        )
+        """Return the names of all databases, sorted; what is none of them is passed over."""
+        with os.scandir(self._folder) as entries:
+            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
     def close(self) -> None:
         """Close every handle; the files hold all that was committed."""

@@ -12,6 +12,7 @@ import fcntl
 import os
 import sys
 from pathlib import Path
+from weakref import WeakSet
 
 import msgspec
 
@@ -26,6 +27,9 @@ Each profile under hot/ is an SQLite file.
 
 Do not edit or copy files in here while a program has the folder open.
 """
+
+
+_HELD: WeakSet[Folder] = WeakSet()
 
 
 class _Mark(msgspec.Struct, kw_only=True):
@@ -44,6 +48,8 @@ class Folder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).expanduser()
+        if "\0" in str(self.path):
+            raise Invalid(f"{str(self.path)!r:.200} is not a path: it contains a NUL")
         try:
             self._claim()
         except OSError as error:
@@ -60,6 +66,11 @@ class Folder:
 
     def close(self) -> None:
         """Let the next process have the folder."""
+        _HELD.discard(self)
+        os.close(self._lock)
+
+    def abandon(self) -> None:
+        """Close a forked child's copy of the lock: it must not outlive its parent's hold."""
         os.close(self._lock)
 
     def _claim(self) -> None:
@@ -84,6 +95,7 @@ class Folder:
         except BaseException:
             os.close(self._lock)
             raise
+        _HELD.add(self)
 
     def _take_lock(self) -> int:
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -97,8 +109,12 @@ class Folder:
                 reason="locked",
             ) from None
         command = " ".join(Path(part).name if "/" in part else part for part in sys.argv[:2])
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} ({command[:200]})\n".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} ({command[:200]})\n".encode(), 0)
+        except OSError:
+            os.close(descriptor)
+            raise
         return descriptor
 
     def _check(self, mark: Path) -> None:
@@ -131,3 +147,12 @@ class Folder:
             finally:
                 os.close(descriptor)
         (self.path / "README.txt").write_text(_README)
+
+
+def _abandon_all() -> None:
+    for folder in list(_HELD):
+        folder.abandon()
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

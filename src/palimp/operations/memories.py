@@ -27,7 +27,7 @@ from ..api import (
 from ..api.limits import BATCH_ITEMS_MAX
 from ..errors import Error, Invalid, NotFound, in_batch
 from ..profile import memories
-from ..profile.checks import check_label
+from ..profile.checks import check_id
 from ..profile.indexing import MEMORIES
 from .context import Context, database_name
 
@@ -68,6 +68,7 @@ def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
 
 def supersede(context: Context, target: Target, request: Supersede) -> Written:
     """Replace one memory by a newer one in one transaction."""
+    check_id(request.id)
     # What does not depend on the old memory is checked before a database is opened. A topic that
     # is given may fit the type that is inherited, so it is left to the write.
     memories.draft(msgspec.structs.replace(request.memory, topic=None, ttl=None))
@@ -89,6 +90,7 @@ def supersede(context: Context, target: Target, request: Supersede) -> Written:
 
 def get(context: Context, target: Target, request: GetMemory) -> GotMemory:
     """Read one memory."""
+    check_id(request.id)
     now_ms = context.clock.now_ms()
     with context.reading(target) as database:
         if database is None:
@@ -102,7 +104,7 @@ def get(context: Context, target: Target, request: GetMemory) -> GotMemory:
 def list_page(context: Context, target: Target, request: ListMemories) -> MemoryPage:
     """Read one page."""
     now_ms = context.clock.now_ms()
-    memories.conditions(request, now_ms)
+    memories.check_list(request)
     with context.reading(target) as database:
         if database is None:
             return MemoryPage(memories=(), next_cursor=None, txid=0)
@@ -114,20 +116,25 @@ def list_page(context: Context, target: Target, request: ListMemories) -> Memory
 
 def history(context: Context, target: Target, request: HistoryOf) -> History:
     """Read how a memory or a topic changed."""
+    memories.check_history(request)
+    now_ms = context.clock.now_ms()
     with context.reading(target) as database:
         if database is None:
             raise NotFound(f"profile {target.profile!r} is empty")
-        found, txid = database.read(lambda c: memories.history(c, request, context.sealer))
+        found, txid = database.read(lambda c: memories.history(c, request, context.sealer, now_ms))
     return History(memories=found, txid=txid)
 
 
 def forget(context: Context, target: Target, request: Forget) -> Forgotten:
     """Remove one memory; forgetting what is not there says so and changes nothing."""
-    check_label(request.id, "id")
+    check_id(request.id)
+    now_ms = context.clock.now_ms()
     with context.reading(target) as database:
         if database is None:
             return Forgotten(id=request.id, forgotten=False, txid=0)
-        forgotten, txid = database.write(lambda c: memories.forget(c, request.id, context.sealer))
+        forgotten, txid = database.write(
+            lambda c: memories.forget(c, request.id, context.sealer, now_ms)
+        )
         context.wake(database.name)
     return Forgotten(id=request.id, forgotten=forgotten, txid=txid)
 

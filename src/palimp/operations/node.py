@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..api import ListProfiles, Maintain, Maintained, ProfileEntry, ProfilePage, Target
 from ..api.limits import PAGE_MAX
 from ..errors import Invalid
-from ..ids import NAMESPACE_CHARS_MAX, check_name, parse_database_name
+from ..ids import NAMESPACE_CHARS_MAX, DatabaseName, check_name, parse_database_name
+from ..observe import logger
 from ..profile.checks import check_integer
 from ..profile.memories import expire_tasks
 from .context import Context
 from .vectors import fill
 
 __all__ = ["list_profiles", "maintain"]
+
+_LOG = logger("operations")
 
 
 def list_profiles(context: Context, target: Target, request: ListProfiles) -> ProfilePage:
@@ -22,7 +27,7 @@ def list_profiles(context: Context, target: Target, request: ListProfiles) -> Pr
     check_integer(request.limit, "limit", 1, PAGE_MAX)
     names = sorted(
         name.profile
-        for name in map(parse_database_name, context.engine.names())
+        for name in _names(context)
         if name.namespace == target.namespace
         and (request.cursor is None or name.profile > request.cursor)
     )
@@ -37,8 +42,8 @@ def maintain(context: Context, _target: Target, _request: Maintain) -> Maintaine
     """Embed what has no vector and remove expired tasks, in every profile."""
     profiles = embedded = expired = 0
     now_ms = context.clock.now_ms()
-    for name in context.engine.names():
-        with context.engine.use(name, create=False) as database:
+    for name in _names(context):
+        with context.engine.use(str(name), create=False) as database:
             if database is None:
                 continue
             profiles += 1
@@ -48,3 +53,12 @@ def maintain(context: Context, _target: Target, _request: Maintain) -> Maintaine
                 expired += removed
             embedded += fill(context, database)
     return Maintained(profiles=profiles, embedded=embedded, expired=expired)
+
+
+def _names(context: Context) -> Iterator[DatabaseName]:
+    """Yield the names of all profiles; a directory somebody else made beside them is none."""
+    for name in context.engine.names():
+        try:
+            yield parse_database_name(name)
+        except Invalid:
+            _LOG.warning("%r in the folder of profiles is not a profile", name)

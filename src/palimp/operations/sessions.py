@@ -53,6 +53,7 @@ def append(context: Context, target: Target, request: Append) -> Appended:
 
 def window(context: Context, target: Target, request: Window) -> Turns:
     """Read the last turns of a session."""
+    sessions.check_window(request)
     with context.reading(target) as database:
         if database is None:
             return Turns(turns=(), txid=0)
@@ -62,15 +63,18 @@ def window(context: Context, target: Target, request: Window) -> Turns:
 
 def list_page(context: Context, target: Target, request: ListSessions) -> SessionPage:
     """Read one page of sessions."""
+    sessions.check_sessions(request)
+    now_ms = context.clock.now_ms()
     with context.reading(target) as database:
         if database is None:
             return SessionPage(sessions=(), next_cursor=None, txid=0)
-        (page, cursor), txid = database.read(lambda c: sessions.list_sessions(c, request))
+        (page, cursor), txid = database.read(lambda c: sessions.list_sessions(c, request, now_ms))
     return SessionPage(sessions=page, next_cursor=cursor, txid=txid)
 
 
 def end(context: Context, target: Target, request: EndSession) -> EndedSession:
     """Remove a session's tasks and, when asked, its transcript; its other memories stay."""
+    check_label(request.session, "session")
     now_ms = context.clock.now_ms()
 
     def write(connection: apsw.Connection) -> tuple[int, int]:

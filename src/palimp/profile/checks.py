@@ -13,6 +13,7 @@ from ..errors import Invalid
 
 __all__ = [
     "check_embedding",
+    "check_id",
     "check_integer",
     "check_label",
     "check_share",
@@ -35,6 +36,11 @@ def check_text(value: str, field: str, bytes_max: int) -> str:
             code="payload_too_large",
         )
     return value
+
+
+def check_id(value: str) -> str:
+    """Return an id, which may be any short text: whether it exists is another question."""
+    return check_text(value, "id", LABEL_BYTES_MAX)
 
 
 def check_label(value: str | None, field: str, bytes_max: int = LABEL_BYTES_MAX) -> str | None:

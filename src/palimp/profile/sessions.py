@@ -31,6 +31,8 @@ __all__ = [
     "TURN_COLUMNS",
     "TurnDraft",
     "append",
+    "check_sessions",
+    "check_window",
     "draft_turn",
     "drop_session",
     "drop_turns",
@@ -40,6 +42,8 @@ __all__ = [
     "window",
 ]
 
+_SEQ_MAX = 1 << 62
+_CURSOR_DIGITS_MAX = 18
 TURN_COLUMNS = "t.session, t.seq, t.role, t.content, t.speaker, t.at, t.created_at"
 
 
@@ -123,8 +127,6 @@ def turn_fields(row: Sequence[Any], sealer: Sealer) -> dict[str, Any]:
 
 def window(connection: apsw.Connection, request: Window, sealer: Sealer) -> tuple[Turn, ...]:
     """Return the last turns, oldest first: a range read of the index."""
-    check_label(request.session, "session")
-    check_integer(request.last, "last", 1, BATCH_ITEMS_MAX)
     rows = connection.execute(
         f"""SELECT {TURN_COLUMNS} FROM __palimp_turns t
         WHERE t.session = :session AND (:before IS NULL OR t.seq < :before)
@@ -132,6 +134,14 @@ def window(connection: apsw.Connection, request: Window, sealer: Sealer) -> tupl
         {"session": request.session, "before": request.before, "last": request.last},
     ).fetchall()
     return tuple(Turn(**turn_fields(row, sealer)) for row in reversed(rows))
+
+
+def check_window(request: Window) -> None:
+    """Raise `Invalid` for a window that cannot be."""
+    check_label(request.session, "session")
+    check_integer(request.last, "last", 1, BATCH_ITEMS_MAX)
+    if request.before is not None:
+        check_integer(request.before, "before", 1, _SEQ_MAX)
 
 
 def drop_turns(connection: apsw.Connection, session: str, sealer: Sealer) -> int:
@@ -148,7 +158,6 @@ def drop_turns(connection: apsw.Connection, session: str, sealer: Sealer) -> int
 
 def drop_session(connection: apsw.Connection, session: str, *, listed: bool, now_ms: int) -> None:
     """Mark a session as ended; unless `listed` it no longer appears. `NotFound` if unknown."""
-    check_label(session, "session")
     known = connection.execute(
         "SELECT 1 FROM __palimp_sessions WHERE id = ? AND listed", (session,)
     ).get
@@ -162,19 +171,19 @@ def drop_session(connection: apsw.Connection, session: str, *, listed: bool, now
 
 
 def list_sessions(
-    connection: apsw.Connection, request: ListSessions
+    connection: apsw.Connection, request: ListSessions, now_ms: int
 ) -> tuple[tuple[SessionInfo, ...], str | None]:
     """Return one page, most recently active first, and the cursor of the next."""
-    check_integer(request.limit, "limit", 1, PAGE_MAX)
-    at, identity = _cursor(request.cursor) if request.cursor is not None else (None, None)
+    at, identity = _cursor(request.cursor)
     rows: list[Any] = connection.execute(
         """SELECT s.id, s.created_at, s.last_active_at, s.ended_at,
         (SELECT count(*) FROM __palimp_turns t WHERE t.session = s.id),
-        (SELECT count(*) FROM __palimp_memories m WHERE m.session = s.id)
+        (SELECT count(*) FROM __palimp_memories m WHERE m.session = s.id
+            AND (m.expires_at IS NULL OR m.expires_at > :now))
         FROM __palimp_sessions s WHERE s.listed
         AND (:at IS NULL OR (s.last_active_at, s.id) < (:at, :id))
         ORDER BY s.last_active_at DESC, s.id DESC LIMIT :limit""",
-        {"at": at, "id": identity, "limit": request.limit + 1},
+        {"at": at, "id": identity, "limit": request.limit + 1, "now": now_ms},
     ).fetchall()
     page = tuple(
         SessionInfo(
@@ -192,8 +201,16 @@ def list_sessions(
     return page, f"{page[-1].last_active_at}:{page[-1].id}"
 
 
-def _cursor(cursor: str) -> tuple[int, str]:
+def check_sessions(request: ListSessions) -> None:
+    """Raise `Invalid` for a listing that cannot be."""
+    check_integer(request.limit, "limit", 1, PAGE_MAX)
+    _cursor(request.cursor)
+
+
+def _cursor(cursor: str | None) -> tuple[int | None, str | None]:
+    if cursor is None:
+        return None, None
     at, _, identity = cursor.partition(":")
-    if not at.isdigit() or not identity:
+    if not at.isascii() or not at.isdigit() or len(at) > _CURSOR_DIGITS_MAX or not identity:
         raise Invalid(f"cursor {cursor!r:.40} did not come from an earlier page")
     return int(at), identity

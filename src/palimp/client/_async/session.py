@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...api import Appended, EndedSession, EndSession, TurnInput, Turns, TurnSearch, Window
+from ...api import (
+    Appended,
+    EndedSession,
+    EndSession,
+    TurnInput,
+    Turns,
+    TurnSearch,
+    Window,
+    to_request,
+)
 from ...api.sessions import TURN_SEARCH_DEFAULT, WINDOW_DEFAULT
 from ..fields import Time
 from ..inputs import append_request, search_request, turn
@@ -49,7 +58,8 @@ class AsyncSession:
 
     async def window(self, last: int = WINDOW_DEFAULT, *, before: int | None = None) -> Turns:
         """Return the last turns, oldest first; `before` gives those before that number."""
-        request = Window(session=self.name, last=last, before=before)
+        fields = {"session": self.name, "last": last, "before": before}
+        request = to_request(Window, fields, "window")
         found: Turns = await self._call("sessions.window", request)
         return found
 
@@ -71,9 +81,8 @@ class AsyncSession:
 
         Raises `NotFound` where there is no such session.
         """
-        done: EndedSession = await self._call(
-            "sessions.end", EndSession(session=self.name, turns=turns)
-        )
+        request = to_request(EndSession, {"session": self.name, "turns": turns}, "end")
+        done: EndedSession = await self._call("sessions.end", request)
         return done
 
     async def _call(self, operation: str, request: Any) -> Any:

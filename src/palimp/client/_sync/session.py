@@ -6,7 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...api import Appended, EndedSession, EndSession, TurnInput, Turns, TurnSearch, Window
+from ...api import (
+    Appended,
+    EndedSession,
+    EndSession,
+    TurnInput,
+    Turns,
+    TurnSearch,
+    Window,
+    to_request,
+)
 from ...api.sessions import TURN_SEARCH_DEFAULT, WINDOW_DEFAULT
 from ..fields import Time
 from ..inputs import append_request, search_request, turn
@@ -50,7 +59,8 @@ class Session:
 
     def window(self, last: int = WINDOW_DEFAULT, *, before: int | None = None) -> Turns:
         """Return the last turns, oldest first; `before` gives those before that number."""
-        request = Window(session=self.name, last=last, before=before)
+        fields = {"session": self.name, "last": last, "before": before}
+        request = to_request(Window, fields, "window")
         found: Turns = self._call("sessions.window", request)
         return found
 
@@ -72,9 +82,8 @@ class Session:
 
         Raises `NotFound` where there is no such session.
         """
-        done: EndedSession = self._call(
-            "sessions.end", EndSession(session=self.name, turns=turns)
-        )
+        request = to_request(EndSession, {"session": self.name, "turns": turns}, "end")
+        done: EndedSession = self._call("sessions.end", request)
         return done
 
     def _call(self, operation: str, request: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .draft import Draft, draft
 from .filters import Conditions, conditions
 from .lifecycle import expire_tasks, forget
-from .read import get_memory, history, list_memories
+from .read import check_history, check_list, get_memory, history, list_memories
 from .write import Outcome, Writer, ingest, supersede
 
 __all__ = [
@@ -13,6 +13,8 @@ __all__ = [
     "Draft",
     "Outcome",
     "Writer",
+    "check_history",
+    "check_list",
     "conditions",
     "draft",
     "expire_tasks",

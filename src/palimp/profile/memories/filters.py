@@ -34,6 +34,8 @@ def conditions(filters: Filters, now_ms: int) -> Conditions:
             raise Invalid(
                 f"{column}s has {len(values):,} values, at most {FILTER_VALUES_MAX:,} are allowed"
             )
+        for place, value in enumerate(values):
+            check_label(value, f"{column}s[{place}]")
         if values:
             names = [f"{column}{place}" for place in range(len(values))]
             parts.append(f"m.{column} IN ({', '.join(':' + name for name in names)})")
@@ -51,6 +53,7 @@ def conditions(filters: Filters, now_ms: int) -> Conditions:
     if len(filters.tags) > TAGS_MAX:
         raise Invalid(f"tags has {len(filters.tags):,} values, at most {TAGS_MAX} are allowed")
     for place, tag in enumerate(filters.tags):
+        check_label(tag, f"tags[{place}]")
         parts.append(f"EXISTS (SELECT 1 FROM json_each(m.tags) WHERE value = :tag{place})")
         parameters[f"tag{place}"] = tag
     return Conditions(" AND ".join(parts), parameters)

@@ -15,19 +15,22 @@ __all__ = ["EXPIRE_BATCH", "end_tasks", "expire_tasks", "forget"]
 EXPIRE_BATCH = 500
 
 
-def forget(connection: apsw.Connection, identity: str, sealer: Sealer) -> bool:
+def forget(connection: apsw.Connection, identity: str, sealer: Sealer, now_ms: int) -> bool:
     """Remove a memory, its index entry and its vectors; False where it does not exist.
 
     What it had superseded stays superseded: by its own successor if it had one, else by something
     forgotten. Neighbours are indexed again, because its words stood in their entries.
     """
-    handle = connection.execute(
-        "SELECT handle FROM __palimp_memories WHERE id = ?", (identity,)
-    ).get
-    if handle is None:
+    row = connection.execute(
+        """SELECT handle, expires_at IS NULL OR expires_at > ? FROM __palimp_memories
+        WHERE id = ?""",
+        (now_ms, identity),
+    ).fetchone()
+    if row is None:
         return False
+    handle, present = row
     remove(connection, [handle], sealer)
-    return True
+    return bool(present)
 
 
 def expire_tasks(connection: apsw.Connection, now_ms: int, sealer: Sealer) -> int:

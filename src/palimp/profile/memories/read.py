@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import apsw
@@ -9,13 +10,15 @@ import apsw
 from ...api import HistoryOf, ListMemories, Memory, MemoryPage
 from ...api.limits import PAGE_MAX
 from ...errors import Invalid, NotFound
-from ..checks import check_integer, check_label
+from ..checks import check_id, check_integer, check_label
 from ..protocols import Sealer
 from .filters import conditions
 from .rows import MEMORY_COLUMNS, memory_fields, memory_of
 
-__all__ = ["get_memory", "history", "list_memories"]
+__all__ = ["check_history", "check_list", "get_memory", "history", "list_memories"]
 
+# Every number of 18 digits fits a 64-bit column.
+_CURSOR_DIGITS_MAX = 18
 # A chain is walked in both directions; UNION drops rows met twice, so it ends even on a cycle.
 _CHAIN = """
 WITH RECURSIVE newer(handle) AS (
@@ -29,18 +32,16 @@ WITH RECURSIVE newer(handle) AS (
     SELECT m.handle FROM __palimp_memories m JOIN chain ON m.superseded_by = chain.handle
 )
 """
-_OLDEST_FIRST = "ORDER BY m.superseded_at IS NULL, m.activated_at, m.handle"
+# An expired task is gone from the moment it expires, also while its row still waits for removal.
+_PRESENT = "(m.expires_at IS NULL OR m.expires_at > :now)"
 
 
 def get_memory(connection: apsw.Connection, identity: str, sealer: Sealer, now_ms: int) -> Memory:
-    """Return a memory, superseded or not, with the ids it supersedes; `NotFound` where it is gone.
-
-    An expired task is gone from the moment it expires, also while its row still waits for removal.
-    """
+    """Return a memory and the ids it supersedes; `NotFound` where it is gone."""
     row = connection.execute(
         f"""SELECT {MEMORY_COLUMNS} FROM __palimp_memories m
-        WHERE m.id = ? AND (m.expires_at IS NULL OR m.expires_at > ?)""",
-        (identity, now_ms),
+        WHERE m.id = :id AND {_PRESENT}""",
+        {"id": identity, "now": now_ms},
     ).fetchone()
     if row is None:
         raise NotFound(f"no memory {identity}; it was forgotten, has expired or never existed")
@@ -52,17 +53,7 @@ def list_memories(
     connection: apsw.Connection, request: ListMemories, sealer: Sealer, now_ms: int
 ) -> MemoryPage:
     """Return one page of what matches, newest first. The txid of the page is set by the caller."""
-    check_integer(request.limit, "limit", 1, PAGE_MAX)
-    where = conditions(request, now_ms)
-    sql, parameters = where.sql, dict(where.parameters)
-    if request.topic is not None:
-        check_label(request.topic, "topic")
-        sql += " AND m.topic = :topic"
-        parameters["topic"] = request.topic
-    if request.cursor is not None:
-        sql += " AND m.handle < :cursor"
-        parameters["cursor"] = _cursor(request.cursor)
-    parameters["limit"] = request.limit + 1
+    sql, parameters = _page_conditions(request, now_ms)
     rows: list[Any] = connection.execute(
         f"""SELECT {MEMORY_COLUMNS} FROM __palimp_memories m WHERE {sql}
         ORDER BY m.handle DESC LIMIT :limit""",
@@ -77,31 +68,80 @@ def list_memories(
     )
 
 
-def history(connection: apsw.Connection, request: HistoryOf, sealer: Sealer) -> tuple[Memory, ...]:
-    """Return all versions oldest first; `NotFound` where neither id nor topic is known."""
+def check_list(request: ListMemories) -> None:
+    """Raise `Invalid` for a listing that cannot be, whether or not there is anything to list."""
+    _page_conditions(request, 0)
+
+
+def _page_conditions(request: ListMemories, now_ms: int) -> tuple[str, dict[str, Any]]:
+    check_integer(request.limit, "limit", 1, PAGE_MAX)
+    where = conditions(request, now_ms)
+    sql, parameters = where.sql, {**where.parameters, "limit": request.limit + 1}
+    if request.topic is not None:
+        sql += " AND m.topic = :topic"
+        parameters["topic"] = check_label(request.topic, "topic")
+    if request.cursor is not None:
+        sql += " AND m.handle < :cursor"
+        parameters["cursor"] = _cursor(request.cursor)
+    return sql, parameters
+
+
+def check_history(request: HistoryOf) -> None:
+    """Raise `Invalid` for a history that cannot be asked for."""
     if (request.id is None) == (request.topic is None):
         raise Invalid("history takes either an id or a topic")
-    parameters: dict[str, object]
     if request.id is not None:
+        check_id(request.id)
         if request.type is not None:
             raise Invalid("type goes with a topic, not with an id")
+    check_label(request.topic, "topic")
+
+
+def history(
+    connection: apsw.Connection, request: HistoryOf, sealer: Sealer, now_ms: int
+) -> tuple[Memory, ...]:
+    """Return all versions oldest first; `NotFound` where neither id nor topic is known."""
+    parameters: dict[str, object]
+    if request.id is not None:
         sql = f"""{_CHAIN} SELECT {MEMORY_COLUMNS} FROM __palimp_memories m
-        WHERE m.handle IN (SELECT handle FROM chain) {_OLDEST_FIRST}"""
-        parameters = {"id": request.id}
+        WHERE m.handle IN (SELECT handle FROM chain) AND {_PRESENT} ORDER BY m.handle"""
+        parameters = {"id": request.id, "now": now_ms}
     else:
-        check_label(request.topic, "topic")
         sql = f"""SELECT {MEMORY_COLUMNS} FROM __palimp_memories m
-        WHERE m.topic = :topic AND (:type IS NULL OR m.type = :type) {_OLDEST_FIRST}"""
-        parameters = {"topic": request.topic, "type": request.type}
+        WHERE m.topic = :topic AND (:type IS NULL OR m.type = :type) AND {_PRESENT}
+        ORDER BY m.handle"""
+        parameters = {"topic": request.topic, "type": request.type, "now": now_ms}
     rows: list[Any] = connection.execute(sql, parameters).fetchall()
     if not rows and request.id is not None:
         raise NotFound(f"no memory {request.id}; it was forgotten or never existed")
     if not rows:
         raise NotFound(f"no memory has the topic {request.topic!r:.80}")
-    return tuple(
-        Memory(**memory_fields(row, sealer), supersedes=_supersedes(connection, row[0]))
-        for row in rows
+    return _oldest_first(
+        [
+            Memory(**memory_fields(row, sealer), supersedes=_supersedes(connection, row[0]))
+            for row in rows
+        ]
     )
+
+
+def _oldest_first(versions: list[Memory]) -> tuple[Memory, ...]:
+    """Order versions so that each stands before the one that superseded it.
+
+    Not by time: a clock may be set back, and a batch happens within one millisecond. What nothing
+    orders keeps the order of its first writing, what holds now comes last.
+    """
+    waiting = {version.id: version for version in versions}
+    before = Counter(version.superseded_by for version in versions)
+    ordered: list[Memory] = []
+    while waiting:
+        free = [version for version in waiting.values() if not before[version.id]]
+        # Pointers cannot form a cycle; if a damaged file has one, it is shown in writing order.
+        chosen = next((v for v in free if v.superseded_at is not None), None)
+        version = chosen or next(iter(free or waiting.values()))
+        del waiting[version.id]
+        before[version.superseded_by] -= 1
+        ordered.append(version)
+    return tuple(ordered)
 
 
 def _supersedes(connection: apsw.Connection, handle: int) -> tuple[str, ...]:
@@ -113,7 +153,6 @@ def _supersedes(connection: apsw.Connection, handle: int) -> tuple[str, ...]:
 
 
 def _cursor(cursor: str) -> int:
-    try:
-        return int(cursor)
-    except ValueError:
-        raise Invalid(f"cursor {cursor!r:.40} did not come from an earlier page") from None
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > _CURSOR_DIGITS_MAX:
+        raise Invalid(f"cursor {cursor!r:.40} did not come from an earlier page")
+    return int(cursor)

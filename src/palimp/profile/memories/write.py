@@ -72,11 +72,14 @@ def supersede(
     """
     row = connection.execute(
         f"""SELECT handle, superseded_at, superseded_by, {", ".join(_INHERITED)}
-        FROM __palimp_memories WHERE id = ?""",
-        (old_id,),
+        FROM __palimp_memories WHERE id = ? AND (expires_at IS NULL OR expires_at > ?)""",
+        (old_id, writer.now_ms),
     ).fetchone()
     if row is None:
-        raise NotFound(f"no memory {old_id} to supersede; it may have been forgotten", id=old_id)
+        raise NotFound(
+            f"no memory {old_id} to supersede; it was forgotten, has expired or never was",
+            id=old_id,
+        )
     handle, superseded_at, superseded_by, *inherited = row
     item = draft(_inherit(given, inherited))
     if superseded_at is not None:
