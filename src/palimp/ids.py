@@ -5,7 +5,6 @@ Names are parsed, never compared by prefix: `acme` must not reach what belongs t
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import re
@@ -97,16 +96,14 @@ def parse_database_name(value: str) -> DatabaseName:
 
 
 def memory_id(key: bytes, canonical: bytes) -> str:
-    """Return `mem_` and 26 lower-case base32 digits: a keyed BLAKE2b hash of 128 bits.
+    """Return `mem_` and 32 hex digits: a keyed BLAKE2b hash of 128 bits.
 
     The same key and canonical bytes give the same id on every machine and in every release, which
     is what makes ingest idempotent.
     """
-    digest = hashlib.blake2b(canonical, digest_size=_ID_BYTES, key=key).digest()
-    return "mem_" + base64.b32encode(digest).decode("ascii").rstrip("=").lower()
+    return "mem_" + hashlib.blake2b(canonical, digest_size=_ID_BYTES, key=key).hexdigest()
 
 
 def random_id(prefix: str) -> str:
-    """Return `prefix` and 26 random base32 digits (128 bits): unique without asking anybody."""
-    digits = base64.b32encode(os.urandom(_ID_BYTES)).decode("ascii").rstrip("=").lower()
-    return f"{prefix}_{digits}"
+    """Return `prefix` and 32 random hex digits (128 bits): unique without asking anybody."""
+    return f"{prefix}_{os.urandom(_ID_BYTES).hex()}"

@@ -22,7 +22,14 @@ class Shell:
 
     def run(self, *arguments: str, code: int = 0, given: str | None = None) -> tuple[str, str]:
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", "from palimp.cli import main; main()", *arguments],
+            [
+                sys.executable,
+                "-W",
+                "error",
+                "-c",
+                "from palimp.cli import main; main()",
+                *arguments,
+            ],
             cwd=self.folder,
             env=self.environment,
             input=given,
@@ -52,7 +59,10 @@ def test_remember_recall_supersede_history_forget(shell: Shell) -> None:
     shares = [feature["share"] for feature in found["memories"][0]["explain"]["features"]]
     assert sum(shares) == pytest.approx(found["memories"][0]["score"])
     versions = shell.json("memory", "history", "alice", "--topic", "user.seat")
-    assert [m["text"] for m in versions["memories"]] == ["Prefers aisle seats", "Prefers window seats"]
+    assert [m["text"] for m in versions["memories"]] == [
+        "Prefers aisle seats",
+        "Prefers window seats",
+    ]
     out, _ = shell.run("memory", "forget", "alice", second["id"])
     assert out == f"forgotten {second['id']}\n"
     out, _ = shell.run("memory", "forget", "alice", second["id"])
@@ -84,7 +94,9 @@ def test_ingest_reads_json_lines_and_names_the_bad_one(shell: Shell) -> None:
     assert out == "2 created\n"
     out, _ = shell.run("memory", "ingest", "alice", "-", given=lines)
     assert out == "2 duplicate\n"
-    _, err = shell.run("memory", "ingest", "alice", "-", given='{"text": "three"}\n{"tex": 1}\n', code=1)
+    _, err = shell.run(
+        "memory", "ingest", "alice", "-", given='{"text": "three"}\n{"tex": 1}\n', code=1
+    )
     assert "line 2" in err
     assert "unknown field 'tex'" in err
     assert [m["text"] for m in shell.json("memory", "list", "alice")] == ["two", "one"]
@@ -179,8 +191,18 @@ def test_eval_locomo_on_a_small_file_of_our_own(shell: Shell) -> None:
             ],
         },
         "qa": [
-            {"question": "What did Ann buy?", "answer": "kayak", "evidence": ["D1:1"], "category": 4},
-            {"question": "Who plays the oboe?", "answer": "x", "evidence": ["D1:02; D9:9"], "category": 1},
+            {
+                "question": "What did Ann buy?",
+                "answer": "kayak",
+                "evidence": ["D1:1"],
+                "category": 4,
+            },
+            {
+                "question": "Who plays the oboe?",
+                "answer": "x",
+                "evidence": ["D1:02; D9:9"],
+                "category": 1,
+            },
             {"question": "Nothing?", "answer": "x", "evidence": ["D"], "category": 2},
             {"question": "Does Ann play the oboe?", "evidence": ["D1:2"], "category": 5},
         ],

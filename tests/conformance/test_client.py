@@ -311,8 +311,8 @@ def test_a_conflict_names_the_newer(do: Any, alice: Any) -> None:
 
 
 def test_a_listing_refuses_when_it_is_read(do: Any, alice: Any) -> None:
+    do(alice.remember("x"))
     with pytest.raises(palimp.Invalid, match="limit is 0"):
-        do(alice.remember("x"))
         do.all(alice.list(limit=0))
 
 

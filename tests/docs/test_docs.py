@@ -111,5 +111,7 @@ def test_no_page_names_a_place_that_does_not_exist() -> None:
     for path in PAGES:
         if "decisions" in path.parts or path.name == "CHANGELOG.md":
             continue
-        for name in re.findall(r"`((?:src|docs|bench|scripts|tests|examples)/[\w./-]+)`", path.read_text()):
+        for name in re.findall(
+            r"`((?:src|docs|bench|scripts|tests|examples)/[\w./-]+)`", path.read_text()
+        ):
             assert (ROOT / name).exists(), f"{path.name} names {name}"

@@ -29,7 +29,15 @@ from palimp.client.transports.embedded import Embedded
 from palimp.clock import ManualClock
 from palimp.node import Node, load_settings
 from palimp.profile import PlainSealer
-from palimp.profile.indexing import CORPORA, GIVEN_MODEL, MEMORIES, Corpus, embedding_text, piece
+from palimp.profile.indexing import (
+    CORPORA,
+    GIVEN_MODEL,
+    MEMORIES,
+    Corpus,
+    embedding_text,
+    neighbours,
+    piece,
+)
 
 DAY = 86_400
 SEALER = PlainSealer()
@@ -137,11 +145,14 @@ def assert_same_index(connection: apsw.Connection, corpus: Corpus) -> None:
             connection.execute(
                 "INSERT INTO rebuilt (rowid, text, keywords, label, before, after) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
-                (handle, *piece(connection, corpus, handle, SEALER)),
+                (
+                    handle,
+                    *piece(
+                        connection, corpus, handle, SEALER, neighbours(connection, corpus, handle)
+                    ),
+                ),
             )
-        assert instances(connection, "main", corpus.fts) == instances(
-            connection, "temp", "rebuilt"
-        )
+        assert instances(connection, "main", corpus.fts) == instances(connection, "temp", "rebuilt")
         sizes = "SELECT id, sz FROM {}_docsize ORDER BY id"
         assert (
             connection.execute(sizes.format(f"main.{corpus.fts}")).fetchall()
@@ -252,8 +263,12 @@ class Machine(RuleBasedStateMachine):
         try:
             result = self.profile.supersede(old.id, text)
         except palimp.Conflict as error:
+            conflict = error
+        else:
+            conflict = None
+        if conflict is not None:
             assert old.superseded
-            assert error.details["superseded_by"] == old.by
+            assert conflict.details["superseded_by"] == old.by
             return
         if old.superseded:
             assert (result.status, result.id, result.superseded) == ("duplicate", old.by, ())

@@ -88,7 +88,16 @@ def test_reads_are_idempotent_and_need_no_write_scope() -> None:
 def test_importing_palimp_stays_light() -> None:
     code = "import sys, palimp; print(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"numpy", "httpx", "starlette", "sqlalchemy", "cryptography", "click", "rich", "asyncio"}
+    heavy = {
+        "numpy",
+        "httpx",
+        "starlette",
+        "sqlalchemy",
+        "cryptography",
+        "click",
+        "rich",
+        "asyncio",
+    }
     assert heavy.isdisjoint(done.stdout.split())
 
 
@@ -100,7 +109,10 @@ def test_a_first_write_needs_no_numpy(tmp_path: Path) -> None:
         "print(' '.join(sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "m")], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(tmp_path / "m")],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "numpy" not in done.stdout.split()
 
@@ -123,7 +135,12 @@ def test_no_host_and_no_path_of_a_machine_is_in_the_repository() -> None:
     paths = re.compile(r"(?<![\w.])/(work|farm|root)/")
     for name in listed.stdout.split("\n"):
         path = ROOT / name
-        if not name or not path.is_file() or path.suffix in (".npy", ".png") or path == Path(__file__):
+        if (
+            not name
+            or not path.is_file()
+            or path.suffix in (".npy", ".png")
+            or path == Path(__file__)
+        ):
             continue
         text = path.read_text("utf-8", errors="replace")
         assert not hosts.search(text), name

@@ -37,7 +37,9 @@ def test_a_date_is_its_first_moment() -> None:
     assert parse_ms("2026-03-02", "at") == MOMENT - (8 * 60 + 41) * 60_000
 
 
-@pytest.mark.parametrize("value", [None, True, 1.5, "", "tomorrow", "2026-13-01", b"2026", [], "12"])
+@pytest.mark.parametrize(
+    "value", [None, True, 1.5, "", "tomorrow", "2026-13-01", b"2026", [], "12"]
+)
 def test_what_is_no_time_is_refused_by_name(value: object) -> None:
     with pytest.raises(Invalid, match="observed_at is not a time"):
         parse_ms(value, "observed_at")
@@ -45,7 +47,14 @@ def test_what_is_no_time_is_refused_by_name(value: object) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [-1, TIME_MS_MAX + 1, 10**40, "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-10:00", datetime.min],
+    [
+        -1,
+        TIME_MS_MAX + 1,
+        10**40,
+        "1969-12-31T23:59:59Z",
+        "9999-12-31T23:59:59-10:00",
+        datetime.min,
+    ],
     ids=str,
 )
 def test_a_time_outside_1970_to_9999_is_refused(value: object) -> None:
@@ -81,7 +90,9 @@ def test_a_duration_is_seconds_or_a_timedelta(value: object) -> None:
     assert parse_seconds(value, "ttl") == 90
 
 
-@pytest.mark.parametrize("value", ["90", None, True, float("nan"), 10**400], ids=lambda v: str(v)[:9])
+@pytest.mark.parametrize(
+    "value", ["90", None, True, float("nan"), 10**400], ids=lambda v: str(v)[:9]
+)
 def test_what_is_no_duration_is_refused_by_name(value: object) -> None:
     with pytest.raises(Invalid, match="ttl"):
         parse_seconds(value, "ttl")

@@ -69,11 +69,7 @@ class Database:
                 before = connection.total_changes()
                 value = operation(connection)
                 changed = connection.total_changes() != before
-                txid = int(self._state("txid")) + changed
-                if changed:
-                    connection.execute(
-                        f"UPDATE {_STATE_TABLE} SET value = ? WHERE key = 'txid'", (txid,)
-                    )
+                txid = self._next_txid() if changed else int(self._state("txid"))
                 connection.execute("COMMIT")
             except BaseException:
                 # An interrupt or a full disk may have ended the transaction already.
@@ -113,6 +109,13 @@ class Database:
             with sqlite_faults(self.name):
                 self._writer.close()
 
+    def _next_txid(self) -> int:
+        return int(
+            self._writer.execute(
+                f"UPDATE {_STATE_TABLE} SET value = value + 1 WHERE key = 'txid' RETURNING value"
+            ).get
+        )
+
     def _state(self, key: str) -> Any:
         return self._writer.execute(f"SELECT value FROM {_STATE_TABLE} WHERE key = ?", (key,)).get
 
@@ -141,6 +144,9 @@ def create_file(path: Path, lineage: str, prepare: Callable[[apsw.Connection], N
 def _connect(path: Path, flags: int) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=flags)
     connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    # Without it this build of SQLite compiles a statement anew whenever bound values change, also
+    # those inside FTS5: ingest took 1.4 times as long, an event in a session twice.
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
     return connection

@@ -8,7 +8,6 @@ silently without effect.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +81,8 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _toml(path: Path) -> dict[str, tuple[Any, str]]:
+    import tomllib  # 8 ms that only a settings file should cost
+
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -9,7 +9,7 @@ import msgspec
 
 from ..api import Dropped, Recall, RecallRequest, SearchTurns, Target, TurnHit, TurnSearch
 from ..api.limits import K_MAX, QUERY_BYTES_MAX, WINDOW_MAX
-from ..errors import Invalid
+from ..errors import Error, Invalid
 from ..profile.checks import check_embedding, check_integer, check_label, check_share
 from ..profile.indexing import GIVEN_MODEL
 from ..profile.memories import conditions
@@ -127,10 +127,16 @@ def _vectors(
         vectors.append(QueryVector(GIVEN_MODEL, unit(embedding)))
     embedder = context.embedder
     if query is not None and query.strip():
-        if embedder is None:
-            skipped.append(Dropped(what="channel vector of the query", reason="no embedder here"))
-        else:
-            if embedder.local:
-                fill(context, database, FILL_IN_PASSING)
-            vectors.append(QueryVector(embedder.name, unit(embedder.embed([query])[0])))
+        reason = "no embedder here"
+        if embedder is not None:
+            try:
+                if embedder.local:
+                    fill(context, database, FILL_IN_PASSING)
+                vectors.append(QueryVector(embedder.name, unit(embedder.embed([query])[0])))
+                return tuple(vectors), ()
+            except Error as error:
+                # Words and topics still find what they find: a model is never needed to read.
+                reason = str(error)
+                context.metrics.add("recalls_without_embedder", code=error.code)
+        skipped.append(Dropped(what="channel vector of the query", reason=reason))
     return tuple(vectors), tuple(skipped)

@@ -44,9 +44,9 @@ _NO_LIMIT = 1 << 62
 class Corpus(NamedTuple):
     """One kind of rows that can be searched, and the SQL that is special to it.
 
-    `source` gives text, keywords, tags, topic, kind, speaker, time of a handle. `before` and
-    `after` give the neighbouring handle below `:below`, so that the state before a batch can be
-    asked for.
+    `source` gives text, keywords, tags, topic, kind, speaker, time of a handle; `near` the handles
+    before and after it in its session among those below `:below`, so that the state before a batch
+    can be asked for.
     """
 
     name: str
@@ -55,8 +55,7 @@ class Corpus(NamedTuple):
     vectors: str
     codes: str
     source: str
-    before: str
-    after: str
+    near: str
 
 
 class Piece(NamedTuple):
@@ -69,40 +68,37 @@ class Piece(NamedTuple):
     after: str
 
 
-def _memory_neighbour(compare: str, order: str) -> str:
-    return f"""SELECT n.handle FROM __palimp_memories m JOIN __palimp_memories n
-    ON n.session = m.session AND n.type = 'event'
-    AND (n.occurred_at, n.handle) {compare} (m.occurred_at, m.handle)
-    WHERE m.handle = :handle AND m.type = 'event' AND n.handle < :below
-    ORDER BY n.occurred_at {order}, n.handle {order} LIMIT 1"""
-
-
-def _turn_neighbour(compare: str, order: str) -> str:
-    return f"""SELECT n.handle FROM __palimp_turns m JOIN __palimp_turns n
-    ON n.session = m.session AND n.seq {compare} m.seq
-    WHERE m.handle = :handle AND n.handle < :below ORDER BY n.seq {order} LIMIT 1"""
-
-
-def _corpus(name: str, source: str, before: str, after: str) -> Corpus:
+def _corpus(name: str, source: str, near: str) -> Corpus:
     table = f"__palimp_{name}"
-    return Corpus(
-        name, table, f"{table}_fts", f"{table}_vectors", f"{table}_codes", source, before, after
-    )
+    return Corpus(name, table, f"{table}_fts", f"{table}_vectors", f"{table}_codes", source, near)
+
+
+def _beside_event(compare: str, order: str) -> str:
+    return f"""(SELECT n.handle FROM __palimp_memories n
+    WHERE n.session = m.session AND n.type = 'event' AND n.handle < :below
+    AND (n.occurred_at, n.handle) {compare} (m.occurred_at, m.handle)
+    ORDER BY n.occurred_at {order}, n.handle {order} LIMIT 1)"""
+
+
+def _beside_turn(compare: str, order: str) -> str:
+    return f"""(SELECT n.handle FROM __palimp_turns n
+    WHERE n.session = m.session AND n.seq {compare} m.seq AND n.handle < :below
+    ORDER BY n.seq {order} LIMIT 1)"""
 
 
 MEMORIES = _corpus(
     "memories",
     """SELECT text, keywords, tags, topic, kind, speaker, observed_at
     FROM __palimp_memories WHERE handle = ?""",
-    _memory_neighbour("<", "DESC"),
-    _memory_neighbour(">", "ASC"),
+    f"""SELECT {_beside_event("<", "DESC")}, {_beside_event(">", "ASC")} FROM __palimp_memories m
+    WHERE m.handle = :handle AND m.type = 'event' AND m.session IS NOT NULL""",
 )
 TURNS = _corpus(
     "turns",
     """SELECT content, NULL, NULL, NULL, NULL, COALESCE(speaker, role), at
     FROM __palimp_turns WHERE handle = ?""",
-    _turn_neighbour("<", "DESC"),
-    _turn_neighbour(">", "ASC"),
+    f"""SELECT {_beside_turn("<", "DESC")}, {_beside_turn(">", "ASC")} FROM __palimp_turns m
+    WHERE m.handle = :handle""",
 )
 CORPORA = (MEMORIES, TURNS)
 
@@ -125,11 +121,8 @@ def neighbours(
     connection: apsw.Connection, corpus: Corpus, handle: int, below: int = _NO_LIMIT
 ) -> tuple[int | None, int | None]:
     """Return the handles before and after in the session, among those smaller than `below`."""
-    bindings = {"handle": handle, "below": below}
-    return (
-        connection.execute(corpus.before, bindings).get,
-        connection.execute(corpus.after, bindings).get,
-    )
+    found: Any = connection.execute(corpus.near, {"handle": handle, "below": below}).fetchone()
+    return found or (None, None)
 
 
 def piece(
@@ -137,13 +130,13 @@ def piece(
     corpus: Corpus,
     handle: int,
     sealer: Sealer,
-    below: int = _NO_LIMIT,
+    near: tuple[int | None, int | None],
 ) -> Piece:
-    """Return the FTS entry of a row as it is now, or (with `below`) as it was before a batch."""
+    """Return the FTS entry of a row whose neighbours are `near`."""
     text, keywords, tags, topic, kind, speaker, at = _source(connection, corpus, handle, sealer)
     words = [topic, kind, *(decode_json(tags) if tags else ()), keywords]
     label = [speaker, format_ms(at, pattern=_day) if at is not None else None]
-    before, after = neighbours(connection, corpus, handle, below)
+    before, after = near
     return Piece(
         text,
         " ".join(filter(None, words)),
@@ -176,10 +169,8 @@ def add_entries(
     connection: apsw.Connection, corpus: Corpus, handles: Iterable[int], sealer: Sealer
 ) -> None:
     """Add the entries of rows that have none."""
-    statement = f"""INSERT INTO {corpus.fts} (rowid, text, keywords, label, before, after)
-    VALUES (?, ?, ?, ?, ?, ?)"""
     for handle in handles:
-        connection.execute(statement, (handle, *piece(connection, corpus, handle, sealer)))
+        _add_entry(connection, corpus, handle, sealer, neighbours(connection, corpus, handle))
 
 
 def remove_entries(
@@ -194,7 +185,8 @@ def remove_entries(
     ({corpus.fts}, rowid, text, keywords, label, before, after)
     VALUES ('delete', ?, ?, ?, ?, ?, ?)"""
     for handle in handles:
-        entry = piece(connection, corpus, handle, sealer, below)
+        near = neighbours(connection, corpus, handle, below)
+        entry = piece(connection, corpus, handle, sealer, near)
         connection.execute(statement, (handle, *entry))
 
 
@@ -212,21 +204,37 @@ def reindex_around(
     touched: dict[int, None] = {}
     moved: list[int] = []
     for handle in fresh:
-        before, after = neighbours(connection, corpus, handle)
-        touched.update(
-            (near, None) for near in (before, after) if near is not None and near < first
-        )
+        near = _, after = neighbours(connection, corpus, handle)
+        _add_entry(connection, corpus, handle, sealer, near)
+        touched.update((other, None) for other in near if other is not None and other < first)
         if after is not None and after < first:
             moved.append(after)
     remove_entries(connection, corpus, touched, sealer, below=first)
-    add_entries(connection, corpus, (*touched, *fresh), sealer)
+    add_entries(connection, corpus, touched, sealer)
     drop_vectors(connection, corpus, moved, keep_given=True)
 
 
+def _add_entry(
+    connection: apsw.Connection,
+    corpus: Corpus,
+    handle: int,
+    sealer: Sealer,
+    near: tuple[int | None, int | None],
+) -> None:
+    entry = piece(connection, corpus, handle, sealer, near)
+    connection.execute(
+        f"""INSERT INTO {corpus.fts} (rowid, text, keywords, label, before, after)
+        VALUES (?, ?, ?, ?, ?, ?)""",
+        (handle, *entry),
+    )
+
+
 def drop_vectors(
-    connection: apsw.Connection, corpus: Corpus, handles: Iterable[int], *, keep_given: bool
+    connection: apsw.Connection, corpus: Corpus, handles: Sequence[int], *, keep_given: bool
 ) -> None:
     """Delete the vectors of these rows; with `keep_given` those a caller handed in stay."""
+    if not handles:
+        return
     given = connection.execute(
         "SELECT model FROM __palimp_models WHERE name = ?", (GIVEN_MODEL,)
     ).get

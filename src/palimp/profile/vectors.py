@@ -1,16 +1,22 @@
-"""Vectors of rows: stored exactly, searched by their signs, rescored exactly.
+"""Vectors of rows: stored exactly, found by sign codes, rescored exactly.
 
-A vector is stored as float32 of unit length, beside its code: one bit per dimension, set where the
-number is positive. The codes of a model lie in memory as 64-bit words; a query counts differing
-bits (the Hamming distance grows with the angle) and the nearest rows are rescored with the stored
-vectors.
-Several models stand side by side and are never compared with each other.
+A vector is stored as float32 of unit length. Beside it stands a code of 1,024 bits: the signs of
+the vector after a fixed pseudo-random rotation, so that the share of differing bits grows with the
+angle (Charikar 2002). The codes of a model lie in memory as 64-bit words; a query counts differing
+bits and the nearest rows are rescored with the stored vectors. Several models stand side by side
+and are never compared with each other.
+
+Measured on 15,873 real texts (bundled model): of the ten nearest by cosine, the signs of the bare
+256 numbers had 68 % among their first 64 and 78 % among 128; rotated to 1,024 bits 97 % and 99 %.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 import threading
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import apsw
@@ -28,16 +34,21 @@ __all__ = [
     "cosines",
     "missing_vectors",
     "nearest",
+    "sign_codes",
     "store_given",
     "store_missing",
     "unit",
 ]
 
 _MODELS_MAX = 255
-_WORD_BITS = 64
+_CODE_BITS = 1_024
+_CODE_WORDS = _CODE_BITS // 64
+_SIDE = 32
+# So many rows are rescored exactly for each that is wanted: codes are right about most, not all.
+_RESCORED_A_ROW = 2
 _GROWTH = 1.5
 _DEAD_SHARE_MAX = 0.25
-_FAR = np.iinfo(np.int32).max
+_FAR = np.iinfo(np.uint16).max
 
 Floats = NDArray[np.float32]
 Handles = NDArray[np.int64]
@@ -84,33 +95,27 @@ class CodeIndex:
         query: Floats,
         limit: int,
         allowed: Handles | None,
-    ) -> Handles:
+    ) -> list[int]:
         """Return the handles of the `limit` codes nearest to `query`, in no particular order."""
         with self._lock:
             key = (corpus.name, model)
             codes = self._parts.get(key)
             if codes is None or codes.worn_out:
-                codes = self._parts[key] = _Codes(query.size)
+                codes = self._parts[key] = _Codes()
             codes.catch_up(connection, corpus, model)
             return codes.nearest(query, limit, allowed)
 
-    def bury(
-        self, connection: apsw.Connection, corpus: Corpus, model: str, handles: Iterable[int]
-    ) -> None:
+    def bury(self, corpus: Corpus, model: int, handles: Iterable[int]) -> None:
         """Never offer these handles again: they have no vector of this model any more."""
-        gone = list(handles)
-        known = model_number(connection, model) if gone else None
-        if known is not None:
-            with self._lock:
-                self._parts[corpus.name, known[0]].bury(gone)
+        with self._lock:
+            self._parts[corpus.name, model].bury(handles)
 
 
 class _Codes:
     """Growing arrays: words transposed (word number, row), so that a scan reads memory in order."""
 
-    def __init__(self, dimensions: int) -> None:
-        self._words = -(-dimensions // _WORD_BITS)
-        self._signs = np.zeros((self._words, 1024), np.uint64)
+    def __init__(self) -> None:
+        self._signs = np.zeros((_CODE_WORDS, 1024), np.uint64)
         self._handles = np.zeros(1024, np.int64)
         self._size = 0
         self._dead = 0
@@ -132,33 +137,33 @@ class _Codes:
         if end > self._handles.size:
             room = int(end * _GROWTH)
             self._signs = np.concatenate(
-                (self._signs, np.zeros((self._words, room - self._handles.size), np.uint64)), 1
+                (self._signs, np.zeros((_CODE_WORDS, room - self._handles.size), np.uint64)), 1
             )
             self._handles = np.concatenate(
                 (self._handles, np.zeros(room - self._handles.size, np.int64))
             )
         signs = np.frombuffer(b"".join(row[2] for row in rows), np.uint64)
-        self._signs[:, self._size : end] = signs.reshape(len(rows), self._words).T
+        self._signs[:, self._size : end] = signs.reshape(len(rows), _CODE_WORDS).T
         self._handles[self._size : end] = [row[1] for row in rows]
         self._size, self._last_code = end, rows[-1][0]
 
-    def nearest(self, query: Floats, limit: int, allowed: Handles | None) -> Handles:
+    def nearest(self, query: Floats, limit: int, allowed: Handles | None) -> list[int]:
         if not self._size:
-            return np.zeros(0, np.int64)
-        code = np.frombuffer(_signs(query[np.newaxis, :])[0], np.uint64)
-        distance = np.zeros(self._size, np.int32)
-        for word in range(self._words):
+            return []
+        code = np.frombuffer(sign_codes(query[np.newaxis, :])[0], np.uint64)
+        distance = np.zeros(self._size, np.uint16)
+        for word in range(_CODE_WORDS):
             distance += np.bitwise_count(self._signs[word, : self._size] ^ code[word])
         handles = self._handles[: self._size]
-        distance[handles < 0] = _FAR
+        if self._dead:
+            distance[handles < 0] = _FAR
         if allowed is not None:
             distance[~np.isin(handles, allowed)] = _FAR
         if limit < self._size:
             chosen = np.argpartition(distance, limit)[:limit]
         else:
             chosen = np.arange(self._size)
-        chosen = chosen[distance[chosen] != _FAR]
-        found: Handles = np.unique(handles[chosen])
+        found: list[int] = np.unique(handles[chosen[distance[chosen] != _FAR]]).tolist()
         return found
 
     def bury(self, handles: Iterable[int]) -> None:
@@ -169,13 +174,14 @@ class _Codes:
 
 def unit(values: Sequence[float] | Floats) -> Floats:
     """Return a vector scaled to length 1 as float32; zeros stay zeros."""
-    # float64 in between: the square of a large float32 would overflow.
     vector = np.asarray(values, np.float64)
-    length = float(np.sqrt(np.dot(vector, vector)))
-    if not np.isfinite(length) and vector.size:
-        vector = vector / np.abs(vector).max()
-        length = float(np.sqrt(np.dot(vector, vector)))
-    return (vector / length if length else vector).astype(np.float32)
+    # Scaled by its largest number first: the square of a huge one would overflow, of a tiny one
+    # vanish.
+    largest = float(np.abs(vector).max(initial=0.0))
+    if not largest:
+        return vector.astype(np.float32)
+    vector = vector / largest
+    return (vector / math.sqrt(float(vector @ vector))).astype(np.float32)
 
 
 def model_number(connection: apsw.Connection, name: str) -> tuple[int, int] | None:
@@ -266,10 +272,10 @@ def nearest(
     query: QueryVector,
     limit: int,
     allowed: Handles | None = None,
-) -> list[int] | str:
-    """Return handles near `query`, or why this model cannot be searched here.
+) -> dict[int, float] | str:
+    """Return the `limit` rows nearest to `query` with their exact cosines, the nearest first.
 
-    A handle may have lost its vector since: `cosines` decides.
+    Or say why this model cannot be searched here. `allowed` narrows the search to these handles.
     """
     known = model_number(connection, query.model)
     if known is None:
@@ -282,24 +288,22 @@ def nearest(
         )
     if not query.vector.any():
         return f"{query.model} knows no word of the query"
-    found: list[int] = index.search(
-        connection, corpus, model, query.vector, limit, allowed
-    ).tolist()
-    return found
+    near = index.search(connection, corpus, model, query.vector, limit * _RESCORED_A_ROW, allowed)
+    exact = cosines(connection, corpus, query, near)
+    if len(exact) < len(near):
+        index.bury(corpus, model, set(near) - exact.keys())
+    best = sorted(exact, key=lambda handle: (-exact[handle], handle))[:limit]
+    return {handle: exact[handle] for handle in best}
 
 
 def cosines(
-    connection: apsw.Connection,
-    corpus: Corpus,
-    query: QueryVector,
-    handles: Sequence[int],
+    connection: apsw.Connection, corpus: Corpus, query: QueryVector, handles: Sequence[int]
 ) -> dict[int, float]:
     """Return the exact cosine of each row that has a vector of the query's model."""
     known = model_number(connection, query.model)
     if known is None or known[1] != query.vector.size or not handles:
         return {}
-    model = known[0]
-    slots = (np.asarray(handles, np.int64) << 8) | model
+    slots = (np.asarray(handles, np.int64) << 8) | known[0]
     rows: list[Any] = connection.execute(
         f"""SELECT v.slot >> 8, v.vector FROM carray(?) c
         JOIN {corpus.vectors} v ON v.slot = c.value""",
@@ -309,7 +313,7 @@ def cosines(
         return {}
     matrix = np.frombuffer(b"".join(row[1] for row in rows), np.float32)
     values = matrix.reshape(len(rows), -1) @ query.vector
-    return {row[0]: float(value) for row, value in zip(rows, values, strict=True)}
+    return dict(zip([row[0] for row in rows], values.tolist(), strict=True))
 
 
 def _upto(connection: apsw.Connection, corpus: Corpus, model: int) -> int:
@@ -333,7 +337,7 @@ def _register(connection: apsw.Connection, name: str, dimensions: int) -> tuple[
 def _put(
     connection: apsw.Connection, corpus: Corpus, model: int, handles: Sequence[int], rows: Floats
 ) -> None:
-    for handle, vector, signs in zip(handles, rows, _signs(rows), strict=True):
+    for handle, vector, signs in zip(handles, rows, sign_codes(rows), strict=True):
         slot = handle << 8 | model
         if connection.execute(f"SELECT 1 FROM {corpus.vectors} WHERE slot = ?", (slot,)).get:
             continue
@@ -347,10 +351,42 @@ def _put(
         )
 
 
-def _signs(rows: Floats) -> list[bytes]:
-    """Return one bit per dimension and row, padded with zeros to whole 64-bit words."""
-    bits = np.packbits(rows > 0, axis=1)
-    width = -(-rows.shape[1] // _WORD_BITS) * 8
-    padded = np.zeros((len(rows), width), np.uint8)
-    padded[:, : bits.shape[1]] = bits
-    return [row.tobytes() for row in padded]
+def sign_codes(rows: Floats) -> list[bytes]:
+    """Return the code of each row: 1,024 signs after a rotation that is the same for ever.
+
+    The rotation is two rounds of pseudo-random sign flips and a Hadamard transform (Ailon and
+    Chazelle 2009); a row longer than 1,024 numbers is the sum of its rotated pieces.
+    """
+    total = np.zeros((len(rows), _CODE_BITS), np.float32)
+    for piece, start in enumerate(range(0, rows.shape[1], _CODE_BITS)):
+        part = rows[:, start : start + _CODE_BITS]
+        padded = np.zeros((len(rows), _CODE_BITS), np.float32)
+        padded[:, : part.shape[1]] = part
+        for flips in _flips(piece):
+            padded = _hadamard(padded * flips)
+        total += padded
+    return [row.tobytes() for row in np.packbits(total > 0, axis=1)]
+
+
+@cache
+def _flips(piece: int) -> Floats:
+    """Return the sign flips of both rounds, from a hash: the same on every machine and release."""
+    digest = hashlib.shake_128(f"palimp sign codes 1 {piece}".encode()).digest(2 * _CODE_BITS // 8)
+    bits = np.unpackbits(np.frombuffer(digest, np.uint8)).astype(np.float32)
+    return (2.0 * bits - 1.0).reshape(2, _CODE_BITS)
+
+
+@cache
+def _hadamard_side() -> Floats:
+    side = np.ones((1, 1), np.float32)
+    while len(side) < _SIDE:
+        side = np.block([[side, side], [side, -side]])
+    return side
+
+
+def _hadamard(rows: Floats) -> Floats:
+    """Return the Hadamard transform of each row, as H32 X H32: two small products."""
+    side = _hadamard_side()
+    square = rows.reshape(len(rows), _SIDE, _SIDE)
+    transformed: Floats = (side @ (square @ side)).reshape(len(rows), _CODE_BITS)
+    return transformed

@@ -259,9 +259,7 @@ def test_an_unknown_session_cannot_be_ended(timed: palimp.Client, session: palim
 
 
 @pytest.mark.parametrize("turns", [False, True])
-def test_an_ended_session_may_go_on_with_new_numbers(
-    profile: palimp.Profile, turns: bool
-) -> None:
+def test_an_ended_session_may_go_on_with_new_numbers(profile: palimp.Profile, turns: bool) -> None:
     session = profile.session("s1")
     fill(session, 3)
     session.end(turns=turns)
@@ -339,7 +337,9 @@ def test_an_append_holds_a_thousand_turns_and_not_one_more(session: palimp.Sessi
     assert session.extend(turns[:1_000]).seq == 1_000
 
 
-@pytest.mark.parametrize("name", ["", " ", "x" * 513, "\ud800", None, 5, b"s"], ids=lambda v: ascii(v)[:12])
+@pytest.mark.parametrize(
+    "name", ["", " ", "x" * 513, "\ud800", None, 5, b"s"], ids=lambda v: ascii(v)[:12]
+)
 @pytest.mark.parametrize("written", [True, False], ids=["written", "never written"])
 def test_a_bad_session_name_is_refused_everywhere(
     profile: palimp.Profile, name: Any, written: bool

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from ...api import Target
 from ...api.base import Request, Result
 from ...node import Node
@@ -47,8 +45,12 @@ class AsyncEmbedded:
 
     async def call(self, operation: str, target: Target, request: Request) -> Result:
         """Carry out one operation in a worker thread."""
+        import asyncio  # 20 ms that a program without an event loop should not pay
+
         return await asyncio.to_thread(self._node.call, operation, target, request)
 
     async def close(self) -> None:
         """Close the node and let go of the folder."""
+        import asyncio
+
         await asyncio.to_thread(self._node.close)

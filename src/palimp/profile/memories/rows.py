@@ -56,10 +56,11 @@ def read_memories(
     connection: apsw.Connection, handles: Iterable[int], sealer: Sealer
 ) -> dict[int, dict[str, Any]]:
     """Return the fields of the memories with these handles, by handle; missing ones are missing."""
-    statement = f"SELECT {MEMORY_COLUMNS} FROM __palimp_memories m WHERE m.handle = ?"
-    found = {}
-    for handle in handles:
-        row = connection.execute(statement, (handle,)).fetchone()
-        if row:
-            found[handle] = memory_fields(row, sealer)
-    return found
+    wanted = list(handles)
+    if not wanted:
+        return {}
+    marks = ", ".join("?" * len(wanted))
+    rows = connection.execute(
+        f"SELECT {MEMORY_COLUMNS} FROM __palimp_memories m WHERE m.handle IN ({marks})", wanted
+    )
+    return {int(row[0]): memory_fields(row, sealer) for row in rows}

@@ -53,12 +53,15 @@ class Search(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Candidates by handle, what each channel found of them, and what was left out."""
+    """Candidates by handle, what each channel found of them, and what was left out.
+
+    `keyword` holds bm25 by handle, `vector` cosines by model and handle.
+    """
 
     candidates: dict[int, Candidate]
     topic: set[int]
     keyword: dict[int, float]
-    vector: set[int]
+    vector: dict[str, dict[int, float]]
     dropped: list[Dropped]
 
 
@@ -69,7 +72,7 @@ def gather(connection: apsw.Connection, search: Search, index: CodeIndex, sealer
     although it had more to offer, it is asked again within the filtered rows.
     """
     rows = max(CHANNEL_ROWS, _ROWS_A_HIT * search.k)
-    found = Found({}, set(), {}, set(), list(search.terms.dropped))
+    found = Found({}, set(), {}, {}, list(search.terms.dropped))
     if search.topic is not None:
         found.topic.update(_topic(connection, search))
         _admit(connection, search, found, found.topic, sealer)
@@ -92,7 +95,7 @@ def gather(connection: apsw.Connection, search: Search, index: CodeIndex, sealer
             )
             assert not isinstance(near, str)
             visible = _admit(connection, search, found, near, sealer)
-        found.vector.update(visible)
+        found.vector[query.model] = {handle: near[handle] for handle in visible}
     return found
 
 

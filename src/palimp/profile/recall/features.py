@@ -7,7 +7,7 @@
 - session: how well the best three rows of its session match by keyword, relative to the best one.
 - when: the question asks for a time and the text names one.
 - statement: an event that is not itself a question; other types are statements by definition.
-- substance: 1 - exp(-length / 80) of an event's text; other types are gists already and get 1.
+- substance: 1 - exp(-length / 80) of an event's text; other types are gists and count as 100.
 
 The last three separate the turn that answers from the turns around it.
 """
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ __all__ = ["Signals", "signals"]
 
 _SESSION_ROWS = 3
 _SUBSTANCE_CHARS = 80.0
+# A gist says in few words what an event of that length says: the middle of LoCoMo's turns.
+_GIST_CHARS = 100.0
 _WORD = re.compile(r"\w+")
 
 # One number per candidate, in the order of `Found.candidates`.
@@ -73,12 +75,12 @@ def signals(
     result = Signals()
     rows = list(found.candidates.values())
     if question.by_topic:
-        result.enter("topic", weights.topic, _each(row.handle in found.topic for row in rows))
-    keyword = _each(found.keyword.get(row.handle, 0.0) for row in rows)
+        result.enter("topic", weights.topic, _each([row.handle in found.topic for row in rows]))
+    keyword = _each([found.keyword.get(row.handle, 0.0) for row in rows])
     if found.keyword:
         result.enter("keyword", weights.keyword, keyword, _relative(keyword))
     if found.vector:
-        raw = _each(cosine.get(row.handle, 0.0) for row in rows)
+        raw = _each([cosine.get(row.handle, 0.0) for row in rows])
         result.enter("vector", weights.vector, raw, np.clip(raw, 0.0, 1.0))
     if question.query is None:
         return result
@@ -89,19 +91,19 @@ def signals(
         session = _session(rows, _relative(keyword))
         result.enter("session", weights.session, session, _relative(session))
     if asks_when(question.query):
-        result.enter("when", weights.when, _each(mentions_time(row.text) for row in rows))
-    events = _each(row.type == "event" for row in rows)
+        result.enter("when", weights.when, _each([mentions_time(row.text) for row in rows]))
+    events = _each([row.type == "event" for row in rows])
     if events.any():
-        asking = _each(row.text.rstrip().endswith("?") for row in rows)
+        asking = _each([row.text.rstrip().endswith("?") for row in rows])
         result.enter("statement", weights.statement, 1.0 - events * asking)
-        length = _each(len(row.text) for row in rows)
-        substance = 1.0 - events * np.exp(-length / _SUBSTANCE_CHARS)
+        length = _each([len(row.text) for row in rows])
+        substance = 1.0 - np.exp(-np.where(events, length, _GIST_CHARS) / _SUBSTANCE_CHARS)
         result.enter("substance", weights.substance, length, substance)
     return result
 
 
-def _each(values: Iterable[float]) -> Values:
-    return np.fromiter(values, np.float64)
+def _each(values: list[Any]) -> Values:
+    return np.array(values, np.float64)
 
 
 def _relative(raw: Values) -> Values:
@@ -122,10 +124,12 @@ def _named_speakers(rows: Sequence[Candidate], words: frozenset[str]) -> set[str
 def _speaker(rows: Sequence[Candidate], named: set[str]) -> Values:
     names = {_WORD.findall(speaker.lower())[0] for speaker in named}
     return _each(
-        row.speaker in named
-        if row.speaker is not None
-        else not names.isdisjoint(_WORD.findall(row.text.lower()))
-        for row in rows
+        [
+            row.speaker in named
+            if row.speaker is not None
+            else not names.isdisjoint(_WORD.findall(row.text.lower()))
+            for row in rows
+        ]
     )
 
 
@@ -140,6 +144,8 @@ def _session(rows: Sequence[Candidate], keyword: Values) -> Values:
         for session, values in members.items()
     }
     return _each(
-        means.get(row.session, 0.0) if row.session is not None else value
-        for row, value in zip(rows, keyword.tolist(), strict=True)
+        [
+            means.get(row.session, 0.0) if row.session is not None else value
+            for row, value in zip(rows, keyword.tolist(), strict=True)
+        ]
     )

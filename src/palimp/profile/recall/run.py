@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import apsw
+import numpy as np
 
 from ...api import Dropped, Explain, Feature, Hit, Memory, RecallRequest, TurnHit, estimate_tokens
 from ..indexing import MEMORIES, TURNS, neighbours
@@ -47,7 +48,7 @@ class _Ranked(NamedTuple):
         marks = (
             ("topic", handle in self.found.topic),
             ("keyword", handle in self.found.keyword),
-            ("vector", handle in self.found.vector),
+            ("vector", any(handle in near for near in self.found.vector.values())),
         )
         return tuple(name for name, present in marks if present)
 
@@ -142,24 +143,22 @@ def _rank(
     handles = list(found.candidates)
     cosine: dict[int, float] = {}
     for vector in search.vectors:
-        values = cosines(connection, search.corpus, vector, handles)
-        context.codes.bury(connection, search.corpus, vector.model, found.vector - values.keys())
-        for handle, value in values.items():
-            cosine[handle] = max(value, cosine.get(handle, -1.0))
-    found.vector.intersection_update(cosine)
+        near = found.vector.get(vector.model)
+        if near is not None:
+            others = [handle for handle in handles if handle not in near]
+            values = {**near, **cosines(connection, search.corpus, vector, others)}
+            for handle, value in values.items():
+                cosine[handle] = max(value, cosine.get(handle, -1.0))
     question = Question(query, search.terms.words, search.topic is not None)
     computed = signals(found, cosine, question, context.weights)
-    scores = computed.scores(len(handles)).tolist()
-    rows = found.candidates
+    scores = computed.scores(len(handles))
+    times = [row.occurred_at for row in found.candidates.values()]
     # Equal scores: the newer one, then the later written; so that an order is always the same.
-    order = sorted(
-        range(len(handles)),
-        key=lambda place: (-scores[place], -rows[handles[place]].occurred_at, -handles[place]),
-    )
+    order = np.lexsort((np.array(handles), np.array(times), scores))[::-1].tolist()
     return _Ranked(
         [handles[place] for place in order],
         {handle: place for place, handle in enumerate(handles)},
-        dict(zip(handles, scores, strict=True)),
+        dict(zip(handles, scores.tolist(), strict=True)),
         computed,
         found,
         cosine,

@@ -1,5 +1,6 @@
 """Supersede: one memory replaced by a newer one, the old kept in its history."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -147,7 +148,7 @@ def test_a_chain_is_kept_whole(profile: palimp.Profile) -> None:
     ids = [profile.remember("v0").id]
     for n in range(1, 5):
         ids.append(profile.supersede(ids[-1], f"v{n}").id)
-    for old, new in zip(ids, ids[1:], strict=False):
+    for old, new in itertools.pairwise(ids):
         assert profile.get(old).superseded_by == new
         assert profile.get(new).supersedes == (old,)
     assert [memory.id for memory in profile.list()] == ids[-1:]

@@ -57,9 +57,7 @@ def test_the_longest_lifetime_is_allowed(profile: palimp.Profile) -> None:
     assert profile.remember("x", type="task", ttl=TTL_SECONDS_MAX).status == "created"
 
 
-def test_an_expired_task_is_invisible_at_once(
-    profile: palimp.Profile, clock: ManualClock
-) -> None:
+def test_an_expired_task_is_invisible_at_once(profile: palimp.Profile, clock: ManualClock) -> None:
     task = profile.remember("call the bank", type="task", session="s", ttl=60)
     assert [hit.text for hit in profile.recall("bank")] == ["call the bank"]
     clock.advance(60)
