@@ -2,14 +2,15 @@
 
     .venv/bin/python bench/tune_recall.py LOCOMO_DEV_JSON [--out FILE]
 
-Leave-one-conversation-out: the weights are fitted on all conversations but one and measured on that
-one; every figure of the learnt ranking is the mean over questions of such left-out folds. Two rankings
-made by hand from the same turns stand beside it: plain FTS5 with one column, and the recipe of the
-design (three columns weighted 1 / 0.5 / 0.2, min-max fused with the static model's cosine by 0.4).
-Intervals are 95 % bootstrap intervals over questions (resampled in pairs for the differences).
+Leave-one-conversation-out: the weights are fitted on all conversations but one and measured on
+that one; every figure of the learnt ranking is the mean over questions of such left-out folds. Two
+rankings made by hand from the same turns stand beside it: plain FTS5 with one column, and the
+recipe of the design (three columns weighted 1 / 0.5 / 0.2, min-max fused with the static model's
+cosine by 0.4). Intervals are 95 % bootstrap intervals over questions (in pairs for differences).
 
-Features come from the public client (`recall(k=1000, explain=True)`), so that what is tuned is what
-runs. Categories 1 to 4. Nothing is written into the package: the mean of the folds is printed, and a
+Features come from the public client (`recall(k=1000, explain=True)`: at that k every row that has
+a word or a vector is a candidate; `palimp eval locomo` measures recall as it runs, with few). Only
+categories 1 to 4. Nothing is written into the package: the mean of the folds is printed, and a
 person puts it, rounded, into profile/recall/weights.py.
 """
 
@@ -206,7 +207,7 @@ def score(question: Asked, weights: np.ndarray) -> dict[str, float]:
 
 
 def fit(asked: list[Asked]) -> np.ndarray:
-    """Coordinate ascent from equal weights; small, deterministic, and hard to over-fit with seven."""
+    """Coordinate ascent from equal weights: small, deterministic, hard to over-fit with seven."""
     weights = np.full(len(FEATURES), 0.5)
     best = objective(asked, weights)
     for step in STEPS:

@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import apsw
 
+from ..errors import Internal
 from .faults import sqlite_faults
 
 __all__ = ["Committed", "Database"]
@@ -68,6 +69,10 @@ class Database:
             try:
                 before = connection.total_changes()
                 value = operation(connection)
+                if not connection.in_transaction:
+                    # RAISE(ROLLBACK) or a ROLLBACK of its own: nothing of it is there to commit,
+                    # and what followed here would commit by itself.
+                    raise Internal(f"{self.name}: an operation ended its own transaction")
                 changed = connection.total_changes() != before
                 txid = self._next_txid() if changed else int(self._state("txid"))
                 connection.execute("COMMIT")

@@ -1,0 +1,131 @@
+"""Background embedding: it starts by itself, survives failures, and ends with the client."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import palimp
+from palimp.client.transports.embedded import Embedded
+from palimp.node import Node, load_settings
+from palimp.node import background as background_module
+
+
+class Counting:
+    """An embedder that is not local, so only the background embeds rows."""
+
+    name = "counting"
+    dimensions = 2
+    local = False
+
+    def __init__(self, failures: int = 0) -> None:
+        self.texts: list[str] = []
+        self.failures = failures
+        self.done = threading.Event()
+        self.wanted = 0
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        if self.failures:
+            self.failures -= 1
+            raise palimp.Unavailable("not now")
+        self.texts += texts
+        if len(self.texts) >= self.wanted:
+            self.done.set()
+        return np.tile(np.array([1.0, 0.0], np.float32), (len(texts), 1))
+
+
+def client(folder: Path, embedder: Any) -> palimp.Client:
+    return palimp.Client(Embedded(Node(load_settings({"data_dir": folder}, {}), embedder=embedder)))
+
+
+def test_rows_are_embedded_without_being_asked_for(tmp_path: Path) -> None:
+    embedder = Counting()
+    embedder.wanted = 600
+    with client(tmp_path / "m", embedder) as mem:
+        mem.profile("a").ingest([{"text": f"one {n}"} for n in range(300)])
+        mem.profile("b").ingest([{"text": f"two {n}"} for n in range(300)])
+        assert embedder.done.wait(20)
+        assert len(set(embedder.texts)) == 600
+
+
+def test_a_failure_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_module, "_RETRY_SECONDS", 0.01)
+    embedder = Counting(failures=3)
+    embedder.wanted = 1
+    with client(tmp_path / "m", embedder) as mem:
+        mem.profile("a").remember("one")
+        assert embedder.done.wait(20)
+
+
+def test_closing_waits_for_no_backlog_and_loses_none(tmp_path: Path) -> None:
+    embedder = Counting()
+    with client(tmp_path / "m", embedder) as mem:
+        mem.profile("a").ingest([{"text": f"row {n}"} for n in range(1000)])
+    left = 1000 - len(embedder.texts)
+    with client(tmp_path / "m", embedder) as mem:
+        assert mem.maintain().embedded == left
+    assert sorted(embedder.texts) == sorted(f"row {n}" for n in range(1000))
+
+
+def test_a_closed_client_says_so(tmp_path: Path) -> None:
+    mem = palimp.open(tmp_path / "m")
+    profile = mem.profile("a")
+    mem.close()
+    mem.close()
+    with pytest.raises(palimp.Unavailable, match="closed"):
+        profile.remember("x")
+    assert not [t for t in threading.enumerate() if t.name == "palimp-background"]
+
+
+def test_without_an_embedder_words_still_find(tmp_path: Path) -> None:
+    with palimp.open(tmp_path / "m", embed_provider="none") as mem:
+        mem.profile("a").remember("the ferry to Pico")
+        found = mem.profile("a").recall("ferry", explain=True)
+        assert found[0].channels == ("keyword",)
+        assert any(dropped.reason == "no embedder here" for dropped in found.dropped)
+        assert mem.maintain().embedded == 0
+
+
+def test_two_threads_write_recall_and_forget_at_once(tmp_path: Path) -> None:
+    errors: list[BaseException] = []
+    with palimp.open(tmp_path / "m") as mem:
+        profile = mem.profile("a")
+
+        def write(name: str) -> None:
+            try:
+                for n in range(60):
+                    written = profile.remember(f"{name} saw whale {n}", topic=f"{name}.{n % 7}")
+                    if n % 5 == 0:
+                        profile.forget(written)
+            except palimp.Error as error:
+                errors.append(error)
+
+        def read() -> None:
+            try:
+                for _ in range(60):
+                    for hit in profile.recall("whale", k=20):
+                        assert "whale" in hit.text
+            except palimp.Error as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=write, args=(name,)) for name in ("ann", "bob")]
+        threads += [threading.Thread(target=read) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        # Seven topics a writer; the newest of a topic was forgotten where n % 5 == 0.
+        held = {(m.topic, m.text) for m in profile.list()}
+        wanted = set()
+        for name in ("ann", "bob"):
+            for slot in range(7):
+                last = max(n for n in range(60) if n % 7 == slot)
+                if last % 5:
+                    wanted.add((f"{name}.{slot}", f"{name} saw whale {last}"))
+        assert held == wanted
