@@ -29,7 +29,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import apsw
 import numpy as np
-from harness import ROOT, commit, machine
+from machine import ROOT, commit, machine
 
 import palimp
 from palimp.evaluation import Sample, ingest_sample, load_samples
