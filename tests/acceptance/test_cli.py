@@ -79,7 +79,7 @@ def test_human_output_shows_score_channels_and_txid(shell: Shell) -> None:
     out, _ = shell.run("memory", "recall", "alice", "café", "--explain")
     assert "Café in Graça ☕" in out
     assert "found by keyword + vector" in out
-    assert "because: " in out
+    assert "  vector     weight 1.19, value " in out
     out, _ = shell.run("memory", "list", "alice")
     assert "Café in Graça ☕" in out
     out, _ = shell.run("memory", "profiles")
@@ -164,6 +164,7 @@ def test_the_demo_shows_the_main_job(shell: Shell) -> None:
     assert len(commands) >= 9
     assert "78 events written" in out
     assert "1. 0." in out
+    assert "before: Iris: Through Ponta Delgada" in out
     assert "lending me his hydrophone" in out
     assert "supersedes mem_" in out
     assert "holds now" in out

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ def command() -> None:
     os.environ["PALIMP_DATA_DIR"] = str(folder)
     click.echo("Every command below can be repeated as it stands, after:")
     _show(f"export PALIMP_DATA_DIR={shlex.quote(str(folder))}")
+    if shutil.which("palimp") is None:
+        _show(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
 
     _say("1. A conversation of eight dates between Mara and her assistant becomes events.")
     _run("memory", "import", _PROFILE, str(conversation))
@@ -36,17 +40,11 @@ def command() -> None:
     _say("2. Recall finds the turn that answers, and says which signal was worth what.")
     _run("memory", "recall", _PROFILE, _QUESTION, "-k", "2", "--explain")
 
-    _say("3. An answer may need its neighbours: this turn never names the route it chooses.")
+    _say("3. Neighbours count: the second hit names no route, what was said before it does.")
     _run(
-        "memory",
-        "recall",
-        _PROFILE,
-        "which route to Pico did Mara take?",
-        "-k",
-        "1",
-        "--window",
-        "1",
-    )
+        "memory", "recall", _PROFILE, "which route through São Miguel did she choose?", "-k", "2",
+        "--window", "1",
+    )  # fmt: skip
 
     _say("4. Facts have a topic. A newer fact supersedes the older one, in the same transaction.")
     _run("memory", "remember", _PROFILE, "Mara prefers aisle seats", "--topic", "user.seat")

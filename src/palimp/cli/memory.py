@@ -326,13 +326,11 @@ def _print_hits(found: Recall) -> None:
         for near in (*hit.before, *hit.after):
             mark = "before" if near in hit.before else "after"
             click.echo(f"         {mark}: {near.speaker or near.type}: {near.text}")
-        if hit.explain:
-            shares = ", ".join(
-                f"{feature.name} {feature.share:.2f} (raw {feature.raw:.2f}, weight "
-                f"{feature.weight:g})"
-                for feature in hit.explain.features
+        for feature in hit.explain.features if hit.explain else ():
+            click.echo(
+                f"         {feature.share:.2f}  {feature.name:9}  weight {feature.weight:g}, "
+                f"value {feature.value:.2f}, raw {feature.raw:.2f}"
             )
-            click.echo(f"         because: {shares}")
     for dropped in found.dropped:
         number = f" ({dropped.count})" if dropped.count > 1 else ""
         click.echo(f"left out: {dropped.what}{number}: {dropped.reason}")
