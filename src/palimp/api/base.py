@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
-__all__ = ["PYTHON_NAMES", "WIRE_NAMES", "Request", "Result"]
+__all__ = ["WIRE_NAMES", "Request", "Result", "Sequenced"]
+
+T = TypeVar("T")
 
 # Python says topic, session and agent; the wire says topic_key, session_id and agent_id.
 WIRE_NAMES: dict[str, str] = {"topic": "topic_key", "session": "session_id", "agent": "agent_id"}
-PYTHON_NAMES: dict[str, str] = {wire: name for name, wire in WIRE_NAMES.items()}
 
 
 class Request(
@@ -26,3 +28,25 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, rename=WIRE_NAMES):
         """Return the result as the JSON object that travels on the wire."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
+
+
+class Sequenced(Generic[T]):
+    """Makes a result a sequence of the items it holds: `len`, iteration, index and slice."""
+
+    __slots__ = ()
+
+    def _items(self) -> tuple[T, ...]:
+        raise AssertionError(f"{type(self).__name__} does not say what it is a sequence of")
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items())
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
+    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
+        return self._items()[index]

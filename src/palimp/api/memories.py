@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import msgspec
 
-from .base import Request, Result
+from .base import Request, Result, Sequenced
 from .limits import PAGE_DEFAULT
 
 __all__ = [
@@ -162,24 +161,14 @@ class Written(ItemResult, frozen=True, kw_only=True):
     txid: int
 
 
-class Ingested(Result, frozen=True, kw_only=True):
+class Ingested(Result, Sequenced[ItemResult], frozen=True, kw_only=True):
     """The results of a batch in the order of its items, and the txid that holds all of them."""
 
     results: tuple[ItemResult, ...]
     txid: int
 
-    def __len__(self) -> int:
-        return len(self.results)
-
-    def __iter__(self) -> Iterator[ItemResult]:
-        return iter(self.results)
-
-    @overload
-    def __getitem__(self, index: int) -> ItemResult: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[ItemResult, ...]: ...
-    def __getitem__(self, index: int | slice) -> ItemResult | tuple[ItemResult, ...]:
-        return self.results[index]
+    def _items(self) -> tuple[ItemResult, ...]:
+        return self.results
 
 
 class Supersede(Request, frozen=True, kw_only=True):
@@ -226,24 +215,14 @@ class HistoryOf(Request, frozen=True, kw_only=True):
     type: MemoryType | None = None
 
 
-class History(Result, frozen=True, kw_only=True):
+class History(Result, Sequenced[Memory], frozen=True, kw_only=True):
     """Memories oldest first: each was superseded by a later one, the last is what holds now."""
 
     memories: tuple[Memory, ...]
     txid: int
 
-    def __len__(self) -> int:
-        return len(self.memories)
-
-    def __iter__(self) -> Iterator[Memory]:
-        return iter(self.memories)
-
-    @overload
-    def __getitem__(self, index: int) -> Memory: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Memory, ...]: ...
-    def __getitem__(self, index: int | slice) -> Memory | tuple[Memory, ...]:
-        return self.memories[index]
+    def _items(self) -> tuple[Memory, ...]:
+        return self.memories
 
 
 class Forget(Request, frozen=True, kw_only=True):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import overload
+from collections.abc import Callable
 
 from ..clock import format_ms
 from ..errors import Invalid
-from .base import Result
+from .base import Result, Sequenced
 from .limits import K_DEFAULT
 from .memories import Filters, Memory
 from .sessions import TurnHit
@@ -94,7 +93,7 @@ class Hit(Memory, frozen=True, kw_only=True):
     after: tuple[Memory, ...] = ()
 
 
-class Recall(Result, frozen=True, kw_only=True):
+class Recall(Result, Sequenced[Hit], frozen=True, kw_only=True):
     """A sequence of hits, best first. Never padded: what was not found is not there."""
 
     memories: tuple[Hit, ...]
@@ -107,18 +106,8 @@ class Recall(Result, frozen=True, kw_only=True):
         """The hits, under the name Python uses."""
         return self.memories
 
-    def __len__(self) -> int:
-        return len(self.memories)
-
-    def __iter__(self) -> Iterator[Hit]:
-        return iter(self.memories)
-
-    @overload
-    def __getitem__(self, index: int) -> Hit: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
-    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
-        return self.memories[index]
+    def _items(self) -> tuple[Hit, ...]:
+        return self.memories
 
     def as_context(
         self, max_tokens: int | None = None, *, count_tokens: Callable[[str], int] | None = None

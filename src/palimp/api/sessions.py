@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, overload
+from typing import Any
 
-from .base import Request, Result
+from .base import Request, Result, Sequenced
 from .limits import PAGE_DEFAULT
 
 __all__ = [
@@ -90,24 +89,14 @@ class Window(Request, frozen=True, kw_only=True):
     before: int | None = None
 
 
-class Turns(Result, frozen=True, kw_only=True):
+class Turns(Result, Sequenced[Turn], frozen=True, kw_only=True):
     """A piece of a transcript."""
 
     turns: tuple[Turn, ...]
     txid: int
 
-    def __len__(self) -> int:
-        return len(self.turns)
-
-    def __iter__(self) -> Iterator[Turn]:
-        return iter(self.turns)
-
-    @overload
-    def __getitem__(self, index: int) -> Turn: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Turn, ...]: ...
-    def __getitem__(self, index: int | slice) -> Turn | tuple[Turn, ...]:
-        return self.turns[index]
+    def _items(self) -> tuple[Turn, ...]:
+        return self.turns
 
 
 class SearchTurns(Request, frozen=True, kw_only=True):
@@ -119,24 +108,14 @@ class SearchTurns(Request, frozen=True, kw_only=True):
     k: int = TURN_SEARCH_DEFAULT
 
 
-class TurnSearch(Result, frozen=True, kw_only=True):
+class TurnSearch(Result, Sequenced[TurnHit], frozen=True, kw_only=True):
     """Ranked turns, best first."""
 
     turns: tuple[TurnHit, ...]
     txid: int
 
-    def __len__(self) -> int:
-        return len(self.turns)
-
-    def __iter__(self) -> Iterator[TurnHit]:
-        return iter(self.turns)
-
-    @overload
-    def __getitem__(self, index: int) -> TurnHit: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[TurnHit, ...]: ...
-    def __getitem__(self, index: int | slice) -> TurnHit | tuple[TurnHit, ...]:
-        return self.turns[index]
+    def _items(self) -> tuple[TurnHit, ...]:
+        return self.turns
 
 
 class EndSession(Request, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import IO, Any
 
 import click
 
-from ..api import MEMORY_TYPES, Memory, Recall
+from ..api import MEMORY_TYPES, Memory, Recall, Written
 from ..api.limits import BATCH_ITEMS_MAX, K_DEFAULT
 from ..errors import Error, Invalid
 from .common import (
@@ -90,13 +90,7 @@ def remember(place: Place, profile: str, text: str, **fields: Any) -> None:
     """
     with place.profile(profile) as store:
         written = store.remember(text, **given(fields))
-    if place.as_json:
-        echo_json(written)
-        return
-    click.echo(f"{written.status} {written.id}")
-    for old in written.superseded:
-        click.echo(f"  supersedes {old}")
-    echo_txid(written.txid)
+    _print_written(place, written)
 
 
 @command.command("supersede")
@@ -109,13 +103,7 @@ def supersede(place: Place, profile: str, id: str, text: str, **fields: Any) -> 
     """Replace memory ID by a newer one; the old one stays in its history."""
     with place.profile(profile) as store:
         written = store.supersede(id, text, **given(fields))
-    if place.as_json:
-        echo_json(written)
-        return
-    click.echo(f"{written.status} {written.id}")
-    for old in written.superseded:
-        click.echo(f"  supersedes {old}")
-    echo_txid(written.txid)
+    _print_written(place, written)
 
 
 @command.command("ingest")
@@ -301,6 +289,16 @@ def profiles(place: Place) -> None:
         return
     for name in names:
         click.echo(name)
+
+
+def _print_written(place: Place, written: Written) -> None:
+    if place.as_json:
+        echo_json(written)
+        return
+    click.echo(f"{written.status} {written.id}")
+    for old in written.superseded:
+        click.echo(f"  supersedes {old}")
+    echo_txid(written.txid)
 
 
 def _print_memory(memory: Memory) -> None:
