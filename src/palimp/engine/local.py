@@ -12,6 +12,7 @@ from pathlib import Path
 
 import apsw
 
+from ..errors import Unavailable
 from ..ids import random_id
 from .database import Database, create_file
 from .faults import sqlite_faults
@@ -21,6 +22,7 @@ __all__ = ["HOT_CAP_DEFAULT", "LocalEngine"]
 # Each open database holds up to 6 descriptors; 1,024 is the usual limit of a process.
 HOT_CAP_DEFAULT = 128
 _FILE = "main.db"
+_CLOSE_WAIT_SECONDS = 30.0
 _FORMING = ".forming-"
 
 
@@ -45,6 +47,8 @@ class LocalEngine:
         self._check = check
         self._hot_cap = max(1, hot_cap)
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._closed = False
         self._open: OrderedDict[str, _Handle] = OrderedDict()
         folder.mkdir(mode=0o700, exist_ok=True)
         for leftover in folder.glob(f"{_FORMING}*"):
@@ -69,14 +73,24 @@ class LocalEngine:
             return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
     def close(self) -> None:
-        """Close every handle; the files hold all that was committed."""
-        with self._lock:
+        """Wait for what is under way and close every handle; nothing can be opened afterwards.
+
+        The files hold all that was committed.
+        """
+        with self._idle:
+            self._closed = True
+            # Bounded, so that a caller stuck in an operation cannot keep a program from ending.
+            self._idle.wait_for(
+                lambda: not any(handle.pins for handle in self._open.values()), _CLOSE_WAIT_SECONDS
+            )
             handles, self._open = list(self._open.values()), OrderedDict()
         for handle in handles:
             handle.database.close()
 
     def _pin(self, name: str, create: bool) -> _Handle | None:
         with self._lock:
+            if self._closed:
+                raise Unavailable(f"{name} cannot be opened: its folder is closed", reason="closed")
             handle = self._open.get(name)
             if handle is None:
                 path = self._folder / name / _FILE
@@ -93,8 +107,9 @@ class LocalEngine:
         return handle
 
     def _unpin(self, handle: _Handle) -> None:
-        with self._lock:
+        with self._idle:
             handle.pins -= 1
+            self._idle.notify_all()
 
     def _surplus(self) -> list[_Handle]:
         """Take the least recently used idle handles over the cap out of the table."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from ..clock import Clock
 from ..errors import Error
 from ..observe import Metrics, logger
 
@@ -23,9 +22,8 @@ class Background:
     Losing a wake-up loses nothing: what is to be done can be seen in the rows.
     """
 
-    def __init__(self, work: Callable[[str], object], clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, work: Callable[[str], object], metrics: Metrics) -> None:
         self._work = work
-        self._clock = clock
         self._metrics = metrics
         self._names: dict[str, None] = {}
         self._changed = threading.Condition()

@@ -92,6 +92,7 @@ class Folder:
                 self._check(mark)
             else:
                 self._found(mark)
+            self.databases.mkdir(mode=0o700, exist_ok=True)
         except BaseException:
             os.close(self._lock)
             raise

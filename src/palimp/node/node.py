@@ -38,7 +38,7 @@ class Node:
         engine = LocalEngine(
             self._folder.databases, prepare, check=check_schema, hot_cap=settings.hot_cap
         )
-        self._background = Background(self._embed, clock or Clock(), metrics)
+        self._background = Background(self._embed, metrics)
         self.context = Context(
             engine=engine,
             clock=clock or Clock(),

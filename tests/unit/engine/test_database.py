@@ -132,16 +132,27 @@ def test_sqlite_is_as_durable_as_promised(database: Database) -> None:
     assert database.write(pragmas).value == ["wal", 2, 1]
 
 
-def test_attachments_live_with_the_handle(engine: LocalEngine, database: Database) -> None:
+def test_attachments_live_with_the_handle(tmp_path: Path) -> None:
     class Cache:
         pass
 
-    first = database.attachment(Cache, Cache)
-    assert database.attachment(Cache, Cache) is first
+    engine = LocalEngine(tmp_path / "hot", prepare, check=check, hot_cap=1)
+    found = []
+    for name in ("ns--p", "ns--p", "ns--other", "ns--p"):
+        with engine.use(name, create=True) as database:
+            assert database is not None
+            found.append(database.attachment(Cache, Cache))
     engine.close()
-    with engine.use("ns--p", create=False) as again:
-        assert again is not None
-        assert again.attachment(Cache, Cache) is not first
+    assert found[0] is found[1]
+    assert found[0] is not found[3]
+
+
+def test_a_closed_engine_opens_nothing(tmp_path: Path) -> None:
+    engine = LocalEngine(tmp_path / "hot", prepare, check=check)
+    engine.close()
+    with pytest.raises(Unavailable, match="closed"), engine.use("ns--p", create=True):
+        pass
+    assert engine.names() == []
 
 
 def test_a_foreign_lock_is_named_and_nothing_is_lost(database: Database, tmp_path: Path) -> None:

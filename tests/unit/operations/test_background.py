@@ -129,3 +129,35 @@ def test_two_threads_write_recall_and_forget_at_once(tmp_path: Path) -> None:
                 if last % 5:
                     wanted.add((f"{name}.{slot}", f"{name} saw whale {last}"))
         assert held == wanted
+
+
+def write_until_refused(
+    mem: palimp.Client, name: str, acknowledged: list[str], refused: list[palimp.Error]
+) -> None:
+    try:
+        for n in range(10_000):
+            acknowledged.append(mem.profile(name).remember(f"{name} {n}").id)
+    except palimp.Error as error:
+        refused.append(error)
+
+
+def test_closing_waits_for_what_is_under_way_and_refuses_the_rest(tmp_path: Path) -> None:
+    for _ in range(5):
+        mem = palimp.open(tmp_path / "m", embed_provider="none")
+        acknowledged: list[str] = []
+        refused: list[palimp.Error] = []
+        threads = [
+            threading.Thread(target=write_until_refused, args=(mem, name, acknowledged, refused))
+            for name in ("a", "b", "c")
+        ]
+        for thread in threads:
+            thread.start()
+        while len(acknowledged) < 10:
+            threads[0].join(0.01)
+        mem.close()
+        for thread in threads:
+            thread.join()
+        assert [error.details["reason"] for error in refused] == ["closed"] * 3
+        with palimp.open(tmp_path / "m", embed_provider="none") as again:
+            held = {m.id for name in ("a", "b", "c") for m in again.profile(name).list()}
+        assert set(acknowledged) <= held
