@@ -1,5 +1,5 @@
 # Every chore of the project, one word each. All of them work from a fresh checkout.
-.PHONY: help demo test lint format docs bench clean
+.PHONY: help demo test lint format docs bench soak clean
 PYTHON ?=
 BIN = .venv/bin
 
@@ -37,6 +37,10 @@ docs:  ## write docs/reference from the code
 bench:  ## measure every budget that exists; results in bench/results
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@$(BIN)/python bench/run.py
+
+soak:  ## the long forms of the seeded tests: half a million schedules
+	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
+	@SIMULATION_SCHEDULES=500000 $(BIN)/python -m pytest tests/simulation
 
 clean:  ## remove what the targets above made
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Show the main job on a sample conversation."),
     "eval": ("evaluate", "Measure recall on public data."),
+    "ltx": ("ltx", "Check, show and restore segment files."),
     "maintain": ("maintain", "Run the background work that is due now."),
     "memory": ("memory", "Write, recall, supersede, forget memories."),
     "session": ("session", "Append to, read and search transcripts."),
@@ -54,7 +55,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="palimp")
 def cli() -> None:
-    r"""Palimpsest: memory for agents, in a folder on this machine.
+    """Palimpsest: memory for agents, in a folder on this machine.
 
     \b
     Try it:
@@ -62,7 +63,7 @@ def cli() -> None:
       palimp memory remember alice "Prefers aisle seats" --topic user.seat
       palimp memory recall alice "which seat does she like?"
 
-    Every command takes --data FOLDER (default: PALIMP_DATA_DIR, else ./memory) and --json.
+    Commands on memories take --data FOLDER (default: PALIMP_DATA_DIR, else ./memory) and --json.
     """
 
 

@@ -83,7 +83,7 @@ def _filter_fields(decorated: Any) -> Any:
 @_memory_fields
 @place_options
 def remember(place: Place, profile: str, text: str, **fields: Any) -> None:
-    r"""Write one memory.
+    """Write one memory.
 
     \b
     palimp memory remember alice "Prefers aisle seats" --topic user.seat
@@ -185,7 +185,7 @@ def import_(context: click.Context, place: Place, profile: str, file: IO[str]) -
 def recall(
     place: Place, profile: str, query: str | None, k: int, context: bool, **options: Any
 ) -> None:
-    r"""Rank the memories that matter to QUERY.
+    """Rank the memories that matter to QUERY.
 
     \b
     palimp memory recall alice "which seat does she like?" --explain

@@ -27,7 +27,7 @@ def command() -> None:
 @click.option("--at", help="When, e.g. 2026-03-02T08:41:00Z.")
 @place_options
 def append(place: Place, profile: str, session: str, role: str, content: str, **more: Any) -> None:
-    r"""Append one turn.
+    """Append one turn.
 
     \b
     palimp session append alice s1 user "hello"
