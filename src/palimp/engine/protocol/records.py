@@ -1,0 +1,220 @@
+"""The JSON objects of a branch, and the keys they stand under.
+
+Every object carries `format` (who may read it), `writer` (the least release that may write it), a
+`version` that counts its changes and a fresh `nonce` (equal bytes would give equal ETags and hide a
+race). Fields this release does not know survive a read-modify-write.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from ...errors import Internal, Unavailable
+
+__all__ = [
+    "FORMAT",
+    "WRITER",
+    "Head",
+    "Manifest",
+    "Owner",
+    "Parent",
+    "SegmentRef",
+    "branch_prefix",
+    "decode",
+    "encode",
+    "evolve",
+    "head_key",
+    "heads_prefix",
+    "manifest_key",
+    "segment_epoch",
+    "segment_key",
+]
+
+FORMAT = 1
+WRITER = 1
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True):
+    """`extra` holds the fields of a newer release; they are written back as they were read."""
+
+    extra: dict[str, Any] = {}
+
+
+R = TypeVar("R", bound=_Record)
+
+
+class SegmentRef(_Record, frozen=True, kw_only=True):
+    """One segment or snapshot: the txids it covers (a snapshot begins at 1) and where it is."""
+
+    min: int
+    max: int
+    epoch: int
+    pages: int
+    bytes: int
+    sha256: str
+    key: str
+
+
+class Owner(_Record, frozen=True, kw_only=True):
+    """Who may write: a node, and the nonce its folder recorded for this epoch."""
+
+    node: str
+    nonce: str
+
+
+class Parent(_Record, frozen=True, kw_only=True):
+    """Where a fork came from."""
+
+    branch_id: str
+    txid: int
+
+
+class Manifest(_Record, frozen=True, kw_only=True):
+    """What a branch consists of. Changed only by compare-and-swap, only by its owner.
+
+    `txid` is the last shipped txid, `limit` the last one that may be acknowledged under this
+    manifest, `checksum` the database's at `txid`. The chain is `snapshot`, then `segments`.
+    """
+
+    format: int = FORMAT
+    writer: int = WRITER
+    version: int
+    nonce: str
+    state: Literal["forming", "live", "deleted"] = "live"
+    epoch: int
+    owner: Owner | None
+    txid: int = 0
+    limit: int = 0
+    commit_pages: int = 0
+    checksum: str = ""
+    parent: Parent | None = None
+    snapshot: SegmentRef | None = None
+    segments: tuple[SegmentRef, ...] = ()
+    history: tuple[str, ...] = ()
+    checkpoints: dict[str, int] = {}
+    ttl_at: int | None = None
+    formed_at: int | None = None
+
+    def chain(self) -> tuple[SegmentRef, ...]:
+        """Return all references in the order they are applied."""
+        return (*((self.snapshot,) if self.snapshot else ()), *self.segments)
+
+    def boundaries(self) -> tuple[int, ...]:
+        """Return the txids at which a kept segment ends, ascending."""
+        return tuple(ref.max for ref in self.chain())
+
+    def names(self, key: str) -> bool:
+        """Whether this manifest refers to an object."""
+        return any(ref.key == key for ref in self.chain())
+
+
+class Head(_Record, frozen=True, kw_only=True):
+    """A branch's name; reserves it for one fork."""
+
+    format: int = FORMAT
+    writer: int = WRITER
+    version: int = 1
+    nonce: str
+    gen: int = 1
+    branch_id: str | None
+    formed_at: int = 0
+
+
+def encode(record: _Record) -> bytes:
+    """Return the JSON of a record, fields of newer releases included."""
+    return msgspec.json.encode(_plain(record))
+
+
+def decode(data: bytes, cls: type[R], key: str) -> R:
+    """Return a record; `Unavailable` where it is of a newer release, `Internal` where damaged."""
+    try:
+        raw = msgspec.json.decode(data)
+        if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
+            raise Unavailable(
+                f"{key} has format {raw['format']}, this release reads up to {FORMAT}; "
+                "use the release that wrote it, or a newer one",
+                reason="format",
+            )
+        return msgspec.convert(_gather(raw, cls), cls)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Internal(f"object {key} is damaged: {error}", key=key) from error
+
+
+def evolve(manifest: Manifest, nonce: str, **changes: Any) -> Manifest:
+    """Return the next version of a manifest."""
+    if manifest.writer > WRITER:
+        raise Unavailable(
+            f"this branch may be written by releases from {manifest.writer} on, this is {WRITER}; "
+            "reads go on",
+            reason="format",
+        )
+    return msgspec.structs.replace(manifest, version=manifest.version + 1, nonce=nonce, **changes)
+
+
+def branch_prefix(db_id: str, branch_id: str) -> str:
+    """Return the prefix of everything that belongs to a branch."""
+    return f"v1/db/{db_id}/{branch_id}/"
+
+
+def manifest_key(db_id: str, branch_id: str) -> str:
+    """Return the key of a branch's manifest."""
+    return f"{branch_prefix(db_id, branch_id)}manifest.json"
+
+
+def heads_prefix(db_id: str) -> str:
+    """Return the prefix of the branch names of a database."""
+    return f"v1/db/{db_id}/heads/"
+
+
+def head_key(db_id: str, branch: str) -> str:
+    """Return the key of a branch's name."""
+    return f"{heads_prefix(db_id)}{branch}.json"
+
+
+def segment_key(db_id: str, branch_id: str, low: int, high: int, epoch: int, nonce: str) -> str:
+    """Return the key of a segment; txids in 16 hex digits, so that they sort as text."""
+    return f"{branch_prefix(db_id, branch_id)}{low:016x}-{high:016x}-{epoch:08x}-{nonce}.ltx"
+
+
+def segment_epoch(key: str) -> int:
+    """Return the epoch in a segment's key."""
+    return int(key.rsplit("/", 1)[1].split("-")[2], 16)
+
+
+def _plain(record: _Record) -> dict[str, Any]:
+    plain: dict[str, Any] = dict(record.extra)
+    for field in record.__struct_fields__:
+        if field != "extra":
+            value = getattr(record, field)
+            if isinstance(value, _Record):
+                value = _plain(value)
+            elif isinstance(value, tuple):
+                value = [_plain(v) if isinstance(v, _Record) else v for v in value]
+            plain[field] = value
+    return plain
+
+
+_NESTED: dict[str, type[_Record]] = {
+    "owner": Owner,
+    "parent": Parent,
+    "snapshot": SegmentRef,
+    "segments": SegmentRef,
+}
+
+
+def _gather(raw: Any, cls: type[_Record]) -> Any:
+    """Return `raw` with the fields `cls` does not know moved into `extra`, nested ones too."""
+    if not isinstance(raw, dict):
+        return raw
+    known: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for name, value in raw.items():
+        if name not in cls.__struct_fields__ or name == "extra":
+            extra[name] = value
+        elif name in _NESTED and isinstance(value, list):
+            known[name] = [_gather(one, _NESTED[name]) for one in value]
+        else:
+            known[name] = _gather(value, _NESTED[name]) if name in _NESTED else value
+    return {**known, "extra": extra}

@@ -1,0 +1,136 @@
+"""What a protocol asks of the world, and what the world may answer.
+
+| request | answer |
+| --- | --- |
+| `Get` | `Stored` or None |
+| `Create` | the new version, or None where the key exists |
+| `Replace` | the new version, or None where the version has moved |
+| `ListKeys` | one page of keys, in byte order |
+| `Delete` | nothing; deleting what is gone succeeds |
+| `Join` | the bytes of one segment that holds what these hold |
+| `RecordEpoch` | nothing; recorded durably on this machine before it returns |
+| `Nonce`, `Now`, `Sleep` | a fresh word; milliseconds; nothing |
+
+Any request to the store may instead be answered by one of two exceptions: `Refused` (it did not
+happen and will not) or `InDoubt` (nobody knows: it may have happened, or may happen later).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+__all__ = [
+    "Create",
+    "Delete",
+    "Get",
+    "InDoubt",
+    "Join",
+    "ListKeys",
+    "Nonce",
+    "Now",
+    "RecordEpoch",
+    "Refused",
+    "Replace",
+    "Request",
+    "Sleep",
+    "Steps",
+    "Stored",
+]
+
+T = TypeVar("T")
+
+
+class InDoubt(Exception):
+    """The answer was lost: the request may have happened, may happen later, or never."""
+
+
+class Refused(Exception):
+    """The request did not happen and will not."""
+
+
+class Stored(NamedTuple):
+    """The bytes of an object and the version a `Replace` of it has to name."""
+
+    data: bytes
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Read an object."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Write an object that must not exist."""
+
+    key: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Write an object whose version must still be this one."""
+
+    key: str
+    data: bytes
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListKeys:
+    """Read a page of the keys below a prefix, those after `after`."""
+
+    prefix: str
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove an object."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Read these segments, adjacent and in order, and make one of them."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEpoch:
+    """Note beside the local file, durably, that this folder is about to own an epoch."""
+
+    db_id: str
+    branch_id: str
+    epoch: int
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nonce:
+    """Ask for a word nobody used before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Ask for the time in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait."""
+
+    seconds: float
+
+
+Request: TypeAlias = (
+    Get | Create | Replace | ListKeys | Delete | Join | RecordEpoch | Nonce | Now | Sleep
+)
+Steps: TypeAlias = Generator[Request, Any, T]

@@ -1,0 +1,336 @@
+"""A store, a clock and a scheduler from one seed: every answer may be late, lost, or come after a crash.
+
+The world is omniscient: it checks the invariants whenever an object changes, not only at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from palimp.engine.protocol.records import Manifest, decode
+from palimp.engine.protocol.requests import (
+    Create,
+    Delete,
+    Get,
+    InDoubt,
+    Join,
+    ListKeys,
+    Nonce,
+    Now,
+    RecordEpoch,
+    Refused,
+    Replace,
+    Sleep,
+    Stored,
+)
+
+PAGE = 3
+STALLS = 0.05
+
+
+class Violation(AssertionError):
+    """An invariant does not hold."""
+
+
+@dataclass(slots=True)
+class Task:
+    """A generator of a node, and what it waits for."""
+
+    node: str
+    steps: Generator[Any, Any, Any]
+    wakes_at: int | None = None
+    ready: Any = None
+    waiting: Operation | None = None
+    done: bool = False
+
+
+@dataclass(slots=True)
+class Operation:
+    """A request on its way: not applied yet, or applied with its answer on the way back."""
+
+    request: Any
+    task: Task | None
+    applied: bool = False
+    answer: Any = None
+    held_until: int = 0
+
+
+@dataclass(slots=True)
+class Disk:
+    """What a node keeps over a crash: the epochs it recorded and its local log per branch."""
+
+    nonces: set[str] = field(default_factory=set)
+    logs: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+
+
+class World:
+    """Everything outside the protocol."""
+
+    def __init__(self, seed: int, *, faults: float = 0.06) -> None:
+        self.random = random.Random(seed)
+        self.faults = faults
+        self.now = 1_000_000
+        self.objects: dict[str, tuple[bytes, int]] = {}
+        self.manifests: dict[str, Manifest] = {}
+        self.tasks: list[Task] = []
+        self.flying: list[Operation] = []
+        self.disks: dict[str, Disk] = {}
+        self.owners: dict[tuple[str, int], str] = {}
+        self.dropped: dict[str, set[str]] = {}
+        self.versions = 0
+        self.steps = 0
+        self.nonces = 0
+        self.counts: dict[str, int] = {}
+
+    # -- running --------------------------------------------------------------------------------
+
+    def spawn(self, node: str, steps: Generator[Any, Any, Any]) -> Task:
+        task = Task(node, steps)
+        self.tasks.append(task)
+        return task
+
+    def step(self) -> bool:
+        """Let one thing happen; False when nothing can."""
+        ready = [t for t in self.tasks if t.waiting is None and t.wakes_at is None and not t.done]
+        choices: list[tuple[Any, Any]] = [(self._advance, task) for task in ready]
+        self.steps += 1
+        choices += [(self._fly, one) for one in self.flying if one.held_until <= self.steps]
+        if not choices and self.flying:
+            return True
+        if not choices:
+            sleeping = [t for t in self.tasks if t.wakes_at is not None]
+            if not sleeping:
+                return False
+            first = min(sleeping, key=lambda task: task.wakes_at or 0)
+            self.now = max(self.now, first.wakes_at or 0)
+            first.wakes_at = None
+            return True
+        action, argument = self.random.choice(choices)
+        action(argument)
+        if self.random.random() < 0.05:
+            self._wake()
+        return True
+
+    def crash(self, node: str) -> None:
+        """Drop everything a node was doing; what it sent may still land, its disk stays."""
+        for task in self.tasks:
+            if task.node == node:
+                task.steps.close()
+        self.tasks = [task for task in self.tasks if task.node != node]
+        for operation in self.flying:
+            if operation.task is not None and operation.task.node == node:
+                operation.task = None
+
+    def settle(self) -> None:
+        """End all tasks; let what is under way land or not."""
+        for node in {task.node for task in self.tasks}:
+            self.crash(node)
+        self.random.shuffle(self.flying)
+        for operation in self.flying:
+            if not operation.applied and self.random.random() < 0.5:
+                self._apply(operation)
+        self.flying = []
+
+    def run_alone(self, steps: Generator[Any, Any, Any]) -> Any:
+        """Run one generator to its end without faults, and return what it returns."""
+        value: Any = None
+        try:
+            while True:
+                request = steps.send(value)
+                operation = Operation(request, None)
+                value = self._local("checker", request)
+                if value is self:
+                    self._apply(operation)
+                    value = operation.answer
+        except StopIteration as end:
+            return end.value
+
+    def _wake(self) -> None:
+        sleeping = [task for task in self.tasks if task.wakes_at is not None]
+        if sleeping:
+            task = self.random.choice(sleeping)
+            self.now = max(self.now, task.wakes_at or 0)
+            task.wakes_at = None
+
+    def _advance(self, task: Task) -> None:
+        value, task.ready = task.ready, None
+        self._resume(task, lambda: task.steps.send(value))
+
+    def _resume(self, task: Task, go: Any) -> None:
+        try:
+            request = go()
+        except StopIteration:
+            task.done = True
+            self.tasks.remove(task)
+            return
+        if isinstance(request, Sleep):
+            task.wakes_at = self.now + int(request.seconds * 1000)
+            return
+        answer = self._local(task.node, request)
+        if answer is not self:
+            task.ready = answer
+            return
+        operation = Operation(request, task)
+        if self.random.random() < STALLS:
+            # Paused between decision and deed, while everybody else goes on.
+            operation.held_until = self.steps + self.random.randrange(10, 150)
+        task.waiting = operation
+        self.flying.append(operation)
+
+    def _local(self, node: str, request: Any) -> Any:
+        """Answer what needs no store; return the world itself for what does."""
+        if isinstance(request, Nonce):
+            self.nonces += 1
+            return f"n{self.nonces}"
+        if isinstance(request, Now):
+            return self.now
+        if isinstance(request, Sleep):
+            return None
+        if isinstance(request, RecordEpoch):
+            self.disks.setdefault(node, Disk()).nonces.add(request.nonce)
+            return None
+        return self
+
+    def _fly(self, operation: Operation) -> None:
+        """Apply a request, deliver its answer, lose the answer, refuse it, or drop it."""
+        fate = self.random.random()
+        task = operation.task
+        if task is not None and fate < self.faults:
+            self._count("in doubt")
+            # It stays on its way: it may land much later.
+            self._throw(operation, task, InDoubt())
+        elif task is not None and not operation.applied and fate < self.faults * 1.5:
+            self.flying.remove(operation)
+            self._throw(operation, task, Refused())
+        elif not operation.applied:
+            if task is None and fate > 0.9:
+                self.flying.remove(operation)
+                return
+            if task is None:
+                self._count("late landing")
+            self._apply(operation)
+            if task is None:
+                self.flying.remove(operation)
+        else:
+            self.flying.remove(operation)
+            if task is not None:
+                task.waiting = None
+                if isinstance(operation.answer, Exception):
+                    error = operation.answer
+                    self._resume(task, lambda: task.steps.throw(error))
+                else:
+                    task.ready = operation.answer
+
+    def _throw(self, operation: Operation, task: Task, error: Exception) -> None:
+        operation.task = None
+        if operation.applied and operation in self.flying:
+            self.flying.remove(operation)
+        task.waiting = None
+        self._resume(task, lambda: task.steps.throw(error))
+
+    def _count(self, what: str) -> None:
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    # -- the store ------------------------------------------------------------------------------
+
+    def _apply(self, operation: Operation) -> None:
+        operation.applied = True
+        request = operation.request
+        if isinstance(request, Get):
+            found = self.objects.get(request.key)
+            operation.answer = Stored(found[0], str(found[1])) if found else None
+        elif isinstance(request, Create):
+            operation.answer = None
+            if request.key not in self.objects:
+                operation.answer = self._write(request.key, request.data)
+        elif isinstance(request, Replace):
+            found = self.objects.get(request.key)
+            operation.answer = None
+            if found and str(found[1]) == request.version:
+                operation.answer = self._write(request.key, request.data)
+        elif isinstance(request, ListKeys):
+            keys = sorted(
+                k for k in self.objects if k.startswith(request.prefix) and k > request.after
+            )
+            operation.answer = keys[:PAGE]
+        elif isinstance(request, Delete):
+            self._delete(request.key)
+        elif isinstance(request, Join):
+            parts = [self.objects.get(key) for key in request.keys]
+            operation.answer = Refused() if None in parts else join([p[0] for p in parts if p])
+        else:
+            raise TypeError(request)
+
+    def _write(self, key: str, data: bytes) -> str:
+        self.versions += 1
+        self.objects[key] = (data, self.versions)
+        if key.endswith("/manifest.json"):
+            self._check_manifest(key, decode(data, Manifest, key))
+        return str(self.versions)
+
+    def _delete(self, key: str) -> None:
+        for name, manifest in self.manifests.items():
+            if manifest.state == "live" and manifest.names(key):
+                raise Violation(f"{key} was deleted while {name} names it")
+        self.objects.pop(key, None)
+        self._count("deleted")
+
+    # -- invariants that hold at every moment ---------------------------------------------------
+
+    def _check_manifest(self, key: str, new: Manifest) -> None:
+        old = self.manifests.get(key)
+        if old is not None:
+            if new.version != old.version + 1:
+                raise Violation(f"{key}: version {new.version} follows {old.version}")
+            backwards = new.epoch < old.epoch or (new.state == "live" and new.txid < old.txid)
+            if backwards and old.state != "forming":
+                raise Violation(f"{key}: epoch or txid ran backwards")
+            if old.state == "deleted":
+                raise Violation(f"{key}: a tombstone was written over")
+            gone = {ref.key for ref in old.chain()} - {ref.key for ref in new.chain()}
+            if old.state != "forming":
+                self.dropped.setdefault(key, set()).update(gone)
+        back = self.dropped.get(key, set()) & {ref.key for ref in new.chain()}
+        if back:
+            raise Violation(f"{key} regained {back}")
+        if new.owner is not None and new.state == "live":
+            holder = self.owners.setdefault((key, new.epoch), new.owner.nonce)
+            if holder != new.owner.nonce:
+                raise Violation(f"{key}: two owners linked under epoch {new.epoch}")
+        at = 0
+        for ref in new.chain():
+            if ref.min != at + 1 and not (ref.min == 1 and at == 0):
+                raise Violation(f"{key}: a gap before txid {ref.min}, the chain ends at {at}")
+            at = ref.max
+            if new.state == "live" and ref.key not in self.objects:
+                raise Violation(f"{key} names {ref.key}, which does not exist")
+        if at != new.txid:
+            raise Violation(f"{key}: the chain ends at {at}, the head is {new.txid}")
+        if new.txid > new.limit:
+            raise Violation(f"{key}: head {new.txid} is over the limit {new.limit}")
+        self.manifests[key] = new
+
+    def log_of(self, manifest: Manifest) -> list[tuple[int, str]]:
+        """Return what a branch's objects say, in order."""
+        log: list[tuple[int, str]] = []
+        for ref in manifest.chain():
+            if ref.key not in self.objects:
+                raise Violation(f"{ref.key} is named and missing")
+            log += unpack(self.objects[ref.key][0])
+        return log
+
+
+def pack(log: list[tuple[int, str]]) -> bytes:
+    return json.dumps(log).encode()
+
+
+def unpack(data: bytes) -> list[tuple[int, str]]:
+    return [(txid, word) for txid, word in json.loads(data)]
+
+
+def join(parts: list[bytes]) -> bytes:
+    return pack([entry for part in parts for entry in unpack(part)])
