@@ -260,7 +260,7 @@ class World:
         elif isinstance(request, Delete):
             self._delete(request.key)
         elif isinstance(request, Join):
-            parts = [self.objects.get(key) for key in request.keys]
+            parts = [self.objects.get(key) for key, _ in request.parts]
             operation.answer = Refused() if None in parts else join([p[0] for p in parts if p])
         else:
             raise TypeError(request)

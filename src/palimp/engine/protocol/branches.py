@@ -146,10 +146,9 @@ def _reserve(db_id: str, name: str, branch_id: str) -> Steps[None]:
     key = head_key(db_id, name)
     now: int = yield Now()
     head = Head(nonce=(yield Nonce()), branch_id=branch_id, formed_at=now)
-    if (yield from settle_create(key, encode(head))):
-        stored = yield from read(key)
-        if stored and decode(stored.data, Head, key).branch_id == branch_id:
-            return
+    created = yield from settle_create(key, encode(head))
+    if created.version is not None:
+        return
     while True:
         stored = yield from read(key)
         assert stored is not None, f"{key} has vanished; names are never deleted"
@@ -248,7 +247,9 @@ def _form(db_id: str, branch_id: str, child: Manifest, ttl_ms: int | None) -> St
     ttl_at = None if ttl_ms is None else now + ttl_ms
     manifest = evolve(child, nonce, formed_at=now, ttl_at=ttl_at)
     key = manifest_key(db_id, branch_id)
-    yield from settle_create(key, encode(manifest))
+    created = yield from settle_create(key, encode(manifest))
+    if created.version is not None:
+        return Lane(db_id, branch_id, manifest, created.version)
     stored = yield from read(key)
     assert stored is not None, f"{key} was written and is not there"
     current = decode(stored.data, Manifest, key)

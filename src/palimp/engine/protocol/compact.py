@@ -40,14 +40,14 @@ def compact(lane: Lane, kept: AbstractSet[int]) -> Steps[int]:
     before = len(chain)
     for run in runs(lane, kept):
         try:
-            data: bytes = yield Join(tuple(ref.key for ref in run))
+            data: bytes = yield Join(tuple((ref.key, ref.sha256) for ref in run))
         except (InDoubt, Refused):
             return 0
         low, high = run[0].min, run[-1].max
         nonce: str = yield Nonce()
         key = segment_key(lane.db_id, lane.branch_id, low, high, lane.manifest.epoch, nonce)
         created = yield from settle_create(key, data)
-        assert created, f"{key} was there before: a nonce was used twice"
+        assert created.ours, f"{key} was there before: a nonce was used twice"
         joined = SegmentRef(
             min=low,
             max=high,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from ...errors import Internal
 from .records import Manifest, decode, encode, manifest_key
 from .requests import Create, Get, InDoubt, Refused, Replace, Sleep, Steps, Stored
 
-__all__ = ["Fenced", "Lane", "read", "settle_create", "swap"]
+__all__ = ["Created", "Fenced", "Lane", "read", "settle_create", "swap"]
 
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -34,7 +35,7 @@ class Lane:
     db_id: str
     branch_id: str
     manifest: Manifest
-    version: str
+    version: Any
     floor: int = 0
 
     @property
@@ -55,10 +56,18 @@ def read(key: str) -> Steps[Stored | None]:
     raise AssertionError("unreachable")
 
 
-def settle_create(key: str, data: bytes) -> Steps[bool]:
-    """Create an object whose key nobody else uses, as often as it takes; False if it exists.
+class Created(NamedTuple):
+    """How a create ended: `ours` unless another object is there; its version where known."""
 
-    After an answer was lost, finding the object means that the earlier attempt landed.
+    ours: bool
+    version: Any = None
+
+
+def settle_create(key: str, data: bytes) -> Steps[Created]:
+    """Create an object, as often as it takes to know.
+
+    After an answer was lost, finding an object may mean that the earlier attempt landed: `ours`
+    then too, and who shares the key with others reads it to make sure.
     """
     doubt = False
     for attempt in _attempts():
@@ -70,7 +79,7 @@ def settle_create(key: str, data: bytes) -> Steps[bool]:
         except Refused:
             yield Sleep(attempt)
         else:
-            return version is not None or doubt
+            return Created(version is not None or doubt, version)
     raise AssertionError("unreachable")
 
 

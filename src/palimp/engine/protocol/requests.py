@@ -51,10 +51,10 @@ class Refused(Exception):
 
 
 class Stored(NamedTuple):
-    """The bytes of an object and the version a `Replace` of it has to name."""
+    """The bytes of an object and the version a `Replace` of it has to name, opaque."""
 
     data: bytes
-    version: str
+    version: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Replace:
 
     key: str
     data: bytes
-    version: str
+    version: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,9 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Read these segments, adjacent and in order, and make one of them."""
+    """Read these segments (key and SHA-256), adjacent and in order, and make one of them."""
 
-    keys: tuple[str, ...]
+    parts: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

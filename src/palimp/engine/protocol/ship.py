@@ -40,7 +40,7 @@ def ship(lane: Lane, piece: Piece) -> Steps[SegmentRef]:
     low = manifest.txid + 1
     key = segment_key(lane.db_id, lane.branch_id, low, piece.max, manifest.epoch, nonce)
     created = yield from settle_create(key, piece.data)
-    assert created, f"{key} was there before: a nonce was used twice"
+    assert created.ours, f"{key} was there before: a nonce was used twice"
     ref = SegmentRef(
         min=low,
         max=piece.max,

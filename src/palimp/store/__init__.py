@@ -1,0 +1,32 @@
+"""Object storage behind one small protocol: in memory, in a folder, or in the cloud.
+
+`protocol.py` is the contract, `tests/conformance/test_store.py` holds every implementation to it.
+"""
+
+from .counting import CountingStore
+from .opening import open_store
+from .protocol import (
+    AlreadyThere,
+    Entry,
+    ObjectStore,
+    Page,
+    Stored,
+    Version,
+    VersionMismatch,
+)
+from .selftest import self_test
+from .volatile import VolatileStore
+
+__all__ = [
+    "AlreadyThere",
+    "CountingStore",
+    "Entry",
+    "ObjectStore",
+    "Page",
+    "Stored",
+    "Version",
+    "VersionMismatch",
+    "VolatileStore",
+    "open_store",
+    "self_test",
+]

@@ -1,0 +1,301 @@
+"""The protocol on real stores: threads contend, answers get lost, histories stay whole."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from palimp import ltx
+from palimp.clock import Clock
+from palimp.engine.driver import Outside, drive
+from palimp.engine.protocol import (
+    Fenced,
+    Lane,
+    Piece,
+    add_checkpoint,
+    collect,
+    compact,
+    fork,
+    read_branches,
+    ship,
+    stop_cleanly,
+    take_ownership,
+)
+from palimp.engine.protocol.branches import Wanted
+from palimp.engine.protocol.records import Manifest, decode, manifest_key
+from palimp.engine.protocol.requests import RecordEpoch, Sleep
+from palimp.errors import Conflict, Internal, Invalid, NotFound, Unavailable
+from palimp.store import CountingStore, ObjectStore, VolatileStore, open_store
+from palimp.store.faulty import Chance, FaultyStore
+
+PAGE = 512
+DB = "db_1"
+
+
+class Pages:
+    """A tiny database of pages, shipped as real segments."""
+
+    def __init__(self) -> None:
+        self.pages: list[bytes] = []
+        self.checksums = ltx.PageChecksums(PAGE)
+
+    def piece(self, lane: Lane, txid: int, words: list[bytes]) -> Piece:
+        """Append a page a word and return the segment that says so."""
+        before = self.checksums.checksum if self.pages else 0
+        changed = {}
+        for word in words:
+            page = word.ljust(PAGE, b".")
+            self.pages.append(page)
+            self.checksums.resize(len(self.pages))
+            self.checksums.write(len(self.pages), page)
+            changed[len(self.pages)] = page
+        header = ltx.Header(
+            page_size=PAGE,
+            commit=len(self.pages),
+            min_txid=lane.manifest.txid + 1,
+            max_txid=txid,
+            timestamp_ms=1,
+            pre_apply_checksum=before,
+        )
+        data = ltx.encode(header, sorted(changed.items()), self.checksums.checksum)
+        digest = hashlib.sha256(data).hexdigest()
+        checksum = f"{self.checksums.checksum:016x}"
+        return Piece(txid, len(changed), len(self.pages), checksum, digest, data)
+
+
+@pytest.fixture(params=["volatile", "directory", "faulty"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
+    if request.param == "directory":
+        made: ObjectStore = open_store(f"file://{tmp_path}/objects")
+    elif request.param == "faulty":
+        chance = Chance(random.Random(7), errors=0.05, lost=0.05, late=0.02, seconds_max=0.01)
+        made = FaultyStore(VolatileStore(weak_versions=True), chance, Clock())
+    else:
+        made = VolatileStore(weak_versions=True)
+    yield made
+    made.close()
+
+
+def outside(store: ObjectStore) -> Outside:
+    return Outside(store, Clock(), lambda _: None)
+
+
+def manifest(store: ObjectStore, branch: str = "main") -> Manifest:
+    while True:
+        try:
+            found = store.get(manifest_key(DB, branch))
+        except Unavailable:
+            continue
+        assert found is not None
+        return decode(found.data, Manifest, branch)
+
+
+def test_epochs_are_recorded_before_they_are_taken(store: ObjectStore) -> None:
+    recorded: list[RecordEpoch] = []
+
+    def record(request: RecordEpoch) -> None:
+        seen = None
+        while True:
+            try:
+                seen = store.get(manifest_key(DB, "main"))
+            except Unavailable:
+                continue
+            break
+        held = decode(seen.data, Manifest, "main").epoch if seen else 0
+        assert held < request.epoch
+        recorded.append(request)
+
+    out = Outside(store, Clock(), record)
+    first = drive(take_ownership(DB, "main", "a"), out)
+    second = drive(take_ownership(DB, "main", "b"), out)
+    assert second.lane.manifest.epoch > first.lane.manifest.epoch
+    owner = manifest(store).owner
+    assert owner is not None
+    assert (owner.node, owner.nonce) == ("b", recorded[-1].nonce)
+
+
+def test_a_fenced_owner_cannot_link_anything(store: ObjectStore) -> None:
+    out = outside(store)
+    old = drive(take_ownership(DB, "main", "a"), out).lane
+    pages = Pages()
+    drive(ship(old, pages.piece(old, 1, [b"one"])), out)
+    taken = drive(take_ownership(DB, "main", "b"), out)
+    with pytest.raises(Fenced) as caught:
+        drive(ship(old, pages.piece(old, 2, [b"two"])), out)
+    assert caught.value.manifest.owner is not None
+    assert caught.value.manifest.owner.node == "b"
+    assert manifest(store).txid == 1
+    assert taken.first_txid > old.manifest.limit - 1
+
+
+def test_compaction_keeps_content_and_collection_frees_the_rest(store: ObjectStore) -> None:
+    out = outside(store)
+    lane = drive(take_ownership(DB, "main", "a"), out).lane
+    pages = Pages()
+    for txid in range(1, 13):
+        drive(ship(lane, pages.piece(lane, txid, [b"page %d" % txid])), out)
+        if txid == 6:
+            drive(add_checkpoint(lane, "half", 6), out)
+    removed = 0
+    while removed == 0:
+        # Where a segment cannot be read, nothing is changed; the next pass tries again.
+        removed = drive(compact(lane, set()), out)
+    assert removed == 10
+    assert lane.manifest.boundaries() == (6, 12)
+    freed = [drive(collect(lane), out) for _ in range(5)]
+    # Twelve segments became two, so all twelve went; where answers get lost, orphans of earlier
+    # tries as well.
+    assert sum(freed) >= 12
+    assert freed[-1] == 0
+    keys = set()
+    while not keys:
+        try:
+            keys = {
+                e.key for e in store.list(f"v1/db/{DB}/main/").entries if e.key.endswith(".ltx")
+            }
+        except Unavailable:
+            continue
+    assert keys == {ref.key for ref in lane.manifest.chain()}
+    parts = [store_bytes(store, ref.key) for ref in lane.manifest.chain()]
+    image = bytearray()
+    for part in parts:
+        ltx.apply(part, image)
+    assert bytes(image) == b"".join(pages.pages)
+    assert [ltx.verify(part).header.max_txid for part in parts] == [6, 12]
+
+
+def store_bytes(store: ObjectStore, key: str) -> bytes:
+    while True:
+        try:
+            found = store.get(key)
+        except Unavailable:
+            continue
+        assert found is not None
+        return found.data
+
+
+def test_a_damaged_segment_is_named_and_nothing_is_joined(tmp_path: Path) -> None:
+    store = VolatileStore()
+    out = outside(store)
+    lane = drive(take_ownership(DB, "main", "a"), out).lane
+    pages = Pages()
+    for txid in (1, 2):
+        drive(ship(lane, pages.piece(lane, txid, [b"page"])), out)
+    key = lane.manifest.segments[0].key
+    found = store.get(key)
+    assert found is not None
+    store.replace(key, found.data[:-1] + b"?", found.version)
+    with pytest.raises(Internal, match="is damaged") as caught:
+        drive(compact(lane, set()), out)
+    assert caught.value.details["key"] == key
+    assert len(manifest(store).chain()) == 2
+
+
+def test_forks_by_name_and_point(store: ObjectStore) -> None:
+    out = outside(store)
+    lane = drive(take_ownership(DB, "main", "a"), out).lane
+    pages = Pages()
+    drive(ship(lane, pages.piece(lane, 3, [b"a", b"b"])), out)
+    drive(ship(lane, pages.piece(lane, 5, [b"c"])), out)
+    early = drive(fork(DB, Wanted("main", "early", 3)), out)
+    late = drive(fork(DB, Wanted("main", "late")), out)
+    assert (early.txid, late.txid) == (3, 5)
+    assert drive(read_branches(DB), out) == {
+        "main": "main",
+        "early": early.branch_id,
+        "late": late.branch_id,
+    }
+    with pytest.raises(Conflict, match="'late' exists"):
+        drive(fork(DB, Wanted("main", "late")), out)
+    with pytest.raises(Invalid, match="txid 4 is no boundary; the nearest are 3 and 5"):
+        drive(fork(DB, Wanted("main", "between", 4)), out)
+    with pytest.raises(NotFound, match="never written"):
+        drive(fork(DB, Wanted("nobody", "x")), out)
+    child = drive(take_ownership(DB, early.branch_id, "b"), out)
+    assert child.first_txid == 4
+    assert "between" not in drive(read_branches(DB), out)
+
+
+def test_a_clean_stop_skips_no_numbers(store: ObjectStore) -> None:
+    out = outside(store)
+    lane = drive(take_ownership(DB, "main", "a"), out).lane
+    drive(ship(lane, Pages().piece(lane, 4, [b"x"])), out)
+    drive(stop_cleanly(lane), out)
+    assert drive(take_ownership(DB, "main", "b"), out).first_txid == 5
+
+
+def test_threads_that_contend_lose_nothing_they_were_told_is_durable(store: ObjectStore) -> None:
+    durable: list[tuple[int, str]] = []
+    problems: list[BaseException] = []
+
+    def work(name: str) -> None:
+        out = outside(store)
+        chooser = random.Random(name)
+        try:
+            for turn in range(4):
+                taken = drive(take_ownership(DB, "main", name), out)
+                txid = taken.first_txid
+                for step in range(chooser.randrange(1, 6)):
+                    word = f"{name} {turn} {step}"
+                    data = word.encode()
+                    digest = hashlib.sha256(data).hexdigest()
+                    try:
+                        drive(ship(taken.lane, Piece(txid, 1, 1, "", digest, data)), out)
+                    except Fenced as fenced:
+                        if digest in {ref.sha256 for ref in fenced.manifest.chain()}:
+                            durable.append((txid, digest))
+                        break
+                    durable.append((txid, digest))
+                    txid += 1
+        except BaseException as error:
+            problems.append(error)
+            raise
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    chain = {(ref.max, ref.sha256) for ref in manifest(store).chain()}
+    assert set(durable) <= chain
+    assert len({txid for txid, _ in chain}) == len(chain)
+
+
+def test_stopping_ends_a_wait_for_a_store_that_is_away() -> None:
+    class Away(VolatileStore):
+        def get(self, key: str) -> Any:
+            raise Unavailable("the store is away", in_doubt=False)
+
+    out = outside(Away())
+    threading.Timer(0.2, out.stopping.set).start()
+    with pytest.raises(Unavailable, match="did not answer before") as caught:
+        drive(take_ownership(DB, "main", "a"), out)
+    assert caught.value.details == {"reason": "stopping", "in_doubt": True}
+
+
+def test_sleep_waits_and_goes_on() -> None:
+    def steps() -> Any:
+        yield Sleep(0.01)
+        return "woken"
+
+    assert drive(steps(), outside(VolatileStore())) == "woken"
+
+
+def test_requests_an_operation_costs() -> None:
+    """A durable write is one segment and one manifest; a fork is a name, a child, and two looks."""
+    store = CountingStore(VolatileStore(), Clock())
+    out = outside(store)
+    lane = drive(take_ownership(DB, "main", "a"), out).lane
+    before = store.requests
+    drive(ship(lane, Pages().piece(lane, 1, [b"x"])), out)
+    assert store.requests - before == 2
+    before = store.requests
+    drive(fork(DB, Wanted("main", "f")), out)
+    assert store.requests - before == 5
