@@ -39,6 +39,9 @@ _CONTEXT_CHARS = 2_000
 # The model name under which vectors stand that callers hand in themselves.
 GIVEN_MODEL = "given"
 _NO_LIMIT = 1 << 62
+_MONTHS = (
+    "January February March April May June July August September October November December".split()
+)
 
 
 class Corpus(NamedTuple):
@@ -280,4 +283,6 @@ def _spoken(
 
 
 def _day(moment: Any) -> str:
-    return f"{moment.day} {moment:%B %Y}"
+    # Not strftime: the names would follow the program's locale, and an entry has to be removed with
+    # the very words it was added with.
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"

@@ -284,3 +284,32 @@ def test_turns_are_ranked_beside_the_memories(profile: palimp.Profile) -> None:
     assert profile.recall("ferry to Pico").turns == ()
     elsewhere = profile.recall("ferry to Pico", include_turns=True, session="other")
     assert elsewhere.turns == ()
+
+
+def test_dates_are_indexed_in_english_whatever_the_locale(
+    profile: palimp.Profile,
+) -> None:
+    import locale
+
+    names = [code for code in ("de_DE.UTF-8", "fr_FR.UTF-8", "C") if _try_locale(code)]
+    locale.setlocale(locale.LC_TIME, names[0])
+    try:
+        written = profile.remember("rain", observed_at="2026-05-04")
+        assert "keyword" in profile.recall("what was on 4 May 2026")[0].channels
+    finally:
+        locale.setlocale(locale.LC_TIME, "C")
+    # Removed with the words it was added with, so nothing of it can be found.
+    assert profile.forget(written)
+    assert len(profile.recall("4 May 2026")) == 0
+
+
+def _try_locale(code: str) -> bool:
+    import locale
+
+    try:
+        locale.setlocale(locale.LC_TIME, code)
+    except locale.Error:
+        return False
+    finally:
+        locale.setlocale(locale.LC_TIME, "C")
+    return True
