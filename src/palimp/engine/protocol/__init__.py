@@ -12,12 +12,14 @@ from .branches import delete_branch, fork, read_branches
 from .collect import collect
 from .compact import compact
 from .lane import Fenced, Lane
+from .names import Found, delete_profile, find_profile
 from .own import Taken, stop_cleanly, take_ownership
 from .records import Manifest, Owner, SegmentRef
 from .ship import Piece, add_checkpoint, drop_checkpoint, ship
 
 __all__ = [
     "Fenced",
+    "Found",
     "Lane",
     "Manifest",
     "Owner",
@@ -28,7 +30,9 @@ __all__ = [
     "collect",
     "compact",
     "delete_branch",
+    "delete_profile",
     "drop_checkpoint",
+    "find_profile",
     "fork",
     "read_branches",
     "ship",

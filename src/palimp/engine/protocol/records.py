@@ -18,6 +18,7 @@ __all__ = [
     "WRITER",
     "Head",
     "Manifest",
+    "Name",
     "Owner",
     "Parent",
     "SegmentRef",
@@ -28,6 +29,7 @@ __all__ = [
     "head_key",
     "heads_prefix",
     "manifest_key",
+    "name_key",
     "segment_epoch",
     "segment_key",
 ]
@@ -122,6 +124,18 @@ class Head(_Record, frozen=True, kw_only=True):
     formed_at: int = 0
 
 
+class Name(_Record, frozen=True, kw_only=True):
+    """Which database a profile's name means; `gen` counts its deletions."""
+
+    format: int = FORMAT
+    writer: int = WRITER
+    version: int = 1
+    nonce: str
+    gen: int = 1
+    db_id: str | None
+    revoked_before: int = 0
+
+
 def encode(record: _Record) -> bytes:
     """Return the JSON of a record, fields of newer releases included."""
     return msgspec.json.encode(_plain(record))
@@ -171,6 +185,11 @@ def heads_prefix(db_id: str) -> str:
 def head_key(db_id: str, branch: str) -> str:
     """Return the key of a branch's name."""
     return f"{heads_prefix(db_id)}{branch}.json"
+
+
+def name_key(namespace: str, profile: str) -> str:
+    """Return the key of a profile's name."""
+    return f"v1/names/{namespace}/{profile}.json"
 
 
 def segment_key(db_id: str, branch_id: str, low: int, high: int, epoch: int, nonce: str) -> str:
