@@ -84,7 +84,10 @@ class Wal:
         except (apsw.BusyError, apsw.LockedError):
             # A statement is still being read: the count can be compared another time.
             frames = self._reported
-        if frames != self._reported:
+        if frames == 0 and self._may_restart and not self._pending:
+            # A new log was begun, after a fold that met a reader, by a write that was rolled back.
+            self._reported = self._given = 0
+        elif frames != self._reported:
             raise self._untrusted("its end", f"frame {self._reported}", f"frame {frames}")
         # The count alone does not tell: a new log may have as many frames as the old one.
         if not self._pending:

@@ -4,7 +4,8 @@
 - keyword: bm25 (text, keywords, speaker and date, neighbours) divided by the best of this result.
 - vector: cosine, not below 0; the best of the models asked.
 - speaker: the question names who said it; of a row without a speaker, names somebody it mentions.
-- session: how well the best three rows of its session match by keyword, relative to the best one.
+- session: how well the best three rows of its session match by keyword, relative to the best one;
+  a row without a session counts by its own better signal.
 - when: the question asks for a time and the text names one.
 - statement: an event that is not itself a question; other types are statements by definition.
 - substance: 1 - exp(-length / 80) of an event's text; other types are gists and count as 100.
@@ -79,8 +80,8 @@ def signals(
     keyword = _each([found.keyword.get(row.handle, 0.0) for row in rows])
     if found.keyword:
         result.enter("keyword", weights.keyword, keyword, _relative(keyword))
+    raw = _each([cosine.get(row.handle, 0.0) for row in rows])
     if found.vector:
-        raw = _each([cosine.get(row.handle, 0.0) for row in rows])
         result.enter("vector", weights.vector, raw, np.clip(raw, 0.0, 1.0))
     if question.query is None:
         return result
@@ -88,7 +89,7 @@ def signals(
     if named:
         result.enter("speaker", weights.speaker, _speaker(rows, named))
     if found.keyword and any(row.session is not None for row in rows):
-        session = _session(rows, _relative(keyword))
+        session = _session(rows, _relative(keyword), alone=_relative(raw) if found.vector else None)
         result.enter("session", weights.session, session, _relative(session))
     if asks_when(question.query):
         result.enter("when", weights.when, _each([mentions_time(row.text) for row in rows]))
@@ -133,8 +134,12 @@ def _speaker(rows: Sequence[Candidate], named: set[str]) -> Values:
     )
 
 
-def _session(rows: Sequence[Candidate], keyword: Values) -> Values:
-    """Mean of the best three keyword values of a row's session; a row without one stands alone."""
+def _session(rows: Sequence[Candidate], keyword: Values, alone: Values | None) -> Values:
+    """Mean of the best three keyword values of a row's session.
+
+    A row without a session has no company that could speak for it: its own better signal does,
+    else every fact would stand behind the chatter around a common word.
+    """
     members: dict[str, list[float]] = defaultdict(list)
     for row, value in zip(rows, keyword.tolist(), strict=True):
         if row.session is not None and value > 0.0:
@@ -143,9 +148,10 @@ def _session(rows: Sequence[Candidate], keyword: Values) -> Values:
         session: sum(sorted(values, reverse=True)[:_SESSION_ROWS]) / _SESSION_ROWS
         for session, values in members.items()
     }
+    own = keyword if alone is None else np.maximum(keyword, alone)
     return _each(
         [
             means.get(row.session, 0.0) if row.session is not None else value
-            for row, value in zip(rows, keyword.tolist(), strict=True)
+            for row, value in zip(rows, own.tolist(), strict=True)
         ]
     )
