@@ -88,7 +88,7 @@ class Wal:
             # A new log was begun, after a fold that met a reader, by a write that was rolled back.
             self._reported = self._given = 0
         elif frames != self._reported:
-            raise self._untrusted("its end", f"frame {self._reported}", f"frame {frames}")
+            raise self._untrusted("end", f"frame {self._reported}", f"frame {frames}")
         # The count alone does not tell: a new log may have as many frames as the old one.
         if not self._pending:
             return
@@ -96,10 +96,10 @@ class Wal:
         if salts != self._salts:
             if self._given and not self._may_restart:
                 # Somebody else checkpointed, and what they wrote may be lost.
-                raise self._untrusted("its salts", self._salts.hex(), salts.hex())
+                raise self._untrusted("salts", self._salts.hex(), salts.hex())
             self._salts, self._given = salts, 0
         elif frames < self._given:
-            raise self._untrusted("its end", f"frame {self._given} or more", f"frame {frames}")
+            raise self._untrusted("end", f"frame {self._given} or more", f"frame {frames}")
         for last, commit in self._commits(self._given, frames):
             yield commit
             self._given = last
@@ -166,7 +166,7 @@ class Wal:
         magic, _, page_size, _, salts = _HEADER.unpack_from(self._read(0, _HEADER_BYTES))
         if magic & ~1 != _MAGIC or page_size != self._page_size:
             raise self._untrusted(
-                "its header",
+                "header",
                 f"{_MAGIC:08x} and pages of {self._page_size} bytes",
                 f"{magic:08x} and pages of {page_size} bytes",
             )
@@ -190,8 +190,8 @@ class Wal:
 
     def _untrusted(self, where: str, expected: str, found: str) -> Internal:
         return Internal(
-            f"{self._path}: {where} is not as it was followed: expected {expected}, found {found}; "
-            "a snapshot starts afresh",
+            f"{self._path} is not the log that was followed ({where}: expected {expected}, found "
+            f"{found}); a snapshot starts afresh",
             where=where,
             expected=expected,
             found=found,
