@@ -1,5 +1,5 @@
 # Every chore of the project, one word each. All of them work from a fresh checkout.
-.PHONY: help demo test lint format docs bench soak clean
+.PHONY: help demo test lint format docs bench model soak clean
 PYTHON ?=
 BIN = .venv/bin
 
@@ -37,6 +37,10 @@ docs:  ## write docs/reference from the code
 bench:  ## measure every budget that exists; results in bench/results
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@$(BIN)/python bench/run.py
+
+model:  ## check the Promela models of the branch protocol (needs spin and gcc)
+	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
+	@$(BIN)/python tests/model/check.py
 
 soak:  ## the long forms of the seeded tests: half a million schedules
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test

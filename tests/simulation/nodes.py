@@ -39,6 +39,7 @@ class History:
         self.recovered: dict[str, Log] = {}
         self.checkpoints: dict[str, dict[str, int]] = {}
         self.forks: list[tuple[str, str, Log]] = []
+        self.named: dict[str, str] = {}
         self.deleted: set[str] = set()
         self.words = 0
 
@@ -197,6 +198,7 @@ def forking(world: World, history: History, parent: str, number: int) -> Any:
     made = world.manifests[manifest_key(DB, child.branch_id)]
     log = [entry for entry in world.log_of(made) if entry[0] <= child.txid]
     history.forks.append((parent, child.branch_id, log))
+    history.named[child.branch_id] = f"f{number}"
     world._count("forks")
 
 

@@ -82,6 +82,7 @@ def check(world: World, history: History) -> None:
         txids_never_repeat(branch, log, history, taken.first_txid)
         checkpoints_stay(branch, taken.lane.manifest.checkpoints, history)
     forks_begin_where_their_parent_was(world, history)
+    acknowledged_forks_are_found_under_their_names(world, history)
     names = world.run_alone(read_branches(DB))
     if not set(names.values()) - {"main"} <= set(branches(world)):
         raise Violation("a name leads to a branch that does not live")
@@ -134,6 +135,14 @@ def forks_begin_where_their_parent_was(world: World, history: History) -> None:
             raise Violation(f"{child} does not begin as its parent {parent} did")
 
 
+def acknowledged_forks_are_found_under_their_names(world: World, history: History) -> None:
+    names = world.run_alone(read_branches(DB))
+    for branch_id, name in history.named.items():
+        manifest = world.manifests[manifest_key(DB, branch_id)]
+        if manifest.state == "live" and names.get(name) != branch_id:
+            raise Violation(f"fork {name} is {branch_id}, the name leads to {names.get(name)}")
+
+
 def run_chunk(first: int, count: int) -> tuple[dict[str, int], str | None]:
     totals: dict[str, int] = {}
     for seed in range(first, first + count):
@@ -175,6 +184,7 @@ def test_a_seed_decides_everything() -> None:
         "no_second_look",
         "reuse_txids",
         "one_list",
+        "free_the_unwritten",
         "newer_epochs",
         "low_limit",
     ],
@@ -237,6 +247,24 @@ def _one_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["palimp.engine.protocol.collect"], "_manifests", manifests)
 
 
+def _free_the_unwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a stale name without making sure that its unwritten child cannot live any more."""
+    from palimp.engine.protocol.records import Manifest
+    from palimp.errors import Conflict
+
+    def free(db_id: str, name: str, held: Any, now: int) -> Any:
+        key = manifest_key(db_id, held.branch_id)
+        stored = yield from branches_module.read(key)
+        stale = now - held.formed_at > branches_module.FORMING_MS_MAX
+        if stored is None and stale:
+            return
+        manifest = branches_module.decode(stored.data, Manifest, key) if stored else None
+        if manifest is None or manifest.state != "deleted":
+            raise Conflict(f"branch {name!r} exists already", code="already_exists")
+
+    monkeypatch.setattr(branches_module, "_free", free)
+
+
 def _newer_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Collect segments of newer owners as well."""
     monkeypatch.setattr(
@@ -254,6 +282,7 @@ MUTATIONS = {
     "no_second_look": _no_second_look,
     "reuse_txids": _reuse_txids,
     "one_list": _one_list,
+    "free_the_unwritten": _free_the_unwritten,
     "newer_epochs": _newer_epochs,
     "low_limit": _low_limit,
 }

@@ -21,8 +21,9 @@ from .records import (
     head_key,
     heads_prefix,
     manifest_key,
+    tombstone,
 )
-from .requests import InDoubt, ListKeys, Nonce, Now, Refused, Replace, Sleep, Steps
+from .requests import Create, InDoubt, ListKeys, Nonce, Now, Refused, Replace, Sleep, Steps
 
 __all__ = [
     "FORMING_MS_MAX",
@@ -63,7 +64,7 @@ def fork(db_id: str, wanted: Wanted) -> Steps[Child]:
     so what the parent names after the child was written, the collector finds in the child.
 
     Raises `NotFound` (parent), `Invalid` (no boundary, both neighbours named) or `Conflict` (the
-    name is taken) before anything is written, `Conflict` also where it took over a minute.
+    name is taken, or it took over a minute). What was begun is then a tombstone, its name free.
     """
     parent_key = manifest_key(db_id, wanted.parent_id)
     parent = yield from _live(parent_key, wanted.parent_id)
@@ -72,16 +73,31 @@ def fork(db_id: str, wanted: Wanted) -> Steps[Child]:
     yield from _reserve(db_id, wanted.name, branch_id)
     try:
         return (yield from _grow(db_id, wanted, branch_id, parent))
-    except Fenced:
+    except Fenced as fenced:
+        made = fenced.manifest
+        if made.owner is not None and made.parent is not None:
+            # Only a branch that lives can be owned: our change landed before its answer was lost.
+            return Child(branch_id, made.parent.txid)
         raise Conflict(
             f"branch {wanted.name!r} was not finished within a minute and its name was taken"
         ) from None
 
 
 def _grow(db_id: str, wanted: Wanted, branch_id: str, parent: Manifest) -> Steps[Child]:
-    parent_key = manifest_key(db_id, wanted.parent_id)
     chain, at = _chain_up_to(parent, wanted.txid)
     lane = yield from _form(db_id, branch_id, _child(parent, wanted, chain, at), wanted.ttl_ms)
+    try:
+        return (yield from _settle(db_id, wanted, lane, chain, at))
+    except (Invalid, NotFound):
+        # The parent, or the boundary in it, went away meanwhile.
+        yield from delete_branch(lane)
+        raise
+
+
+def _settle(
+    db_id: str, wanted: Wanted, lane: Lane, chain: tuple[SegmentRef, ...], at: int
+) -> Steps[Child]:
+    parent_key = manifest_key(db_id, wanted.parent_id)
     while True:
         again = yield from _live(parent_key, wanted.parent_id)
         nonce: str = yield Nonce()
@@ -103,7 +119,7 @@ def _grow(db_id: str, wanted: Wanted, branch_id: str, parent: Manifest) -> Steps
             )
         yield from swap(lane, change)
         if lane.manifest.state == "live":
-            return Child(branch_id, at)
+            return Child(lane.branch_id, at)
 
 
 def delete_branch(lane: Lane) -> Steps[None]:
@@ -185,14 +201,15 @@ def _free(db_id: str, name: str, held: Head, now: int) -> Steps[None]:
         stale = now - held.formed_at > FORMING_MS_MAX
         if not stale or (manifest is not None and manifest.state == "live"):
             raise Conflict(f"branch {name!r} exists already", code="already_exists")
-        if stored is None or manifest is None:
-            # Never written. Should it land yet, nothing points at it: it forms for ever.
-            return
         # Not in a lane: others may be doing the same, and whoever wins, it is dead.
         nonce: str = yield Nonce()
-        dead = evolve(manifest, nonce, state="deleted", epoch=manifest.epoch + 1)
         try:
-            yield Replace(key, encode(dead), stored.version)
+            if stored is None or manifest is None:
+                # Never written: its fork is dead or paused, and must not make it live any more.
+                yield Create(key, encode(tombstone(nonce)))
+            else:
+                dead = evolve(manifest, nonce, state="deleted", epoch=manifest.epoch + 1)
+                yield Replace(key, encode(dead), stored.version)
         except (InDoubt, Refused):
             yield Sleep(_RETRY_SECONDS)
 

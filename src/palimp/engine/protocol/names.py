@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ...errors import NotFound
 from .lane import read
-from .records import Manifest, Name, decode, encode, evolve, manifest_key, name_key
+from .records import Manifest, Name, decode, encode, evolve, manifest_key, name_key, tombstone
 from .requests import Create, InDoubt, Nonce, Now, Refused, Replace, Sleep, Steps, Stored
 
 __all__ = ["Found", "delete_profile", "find_profile"]
@@ -70,8 +70,7 @@ def delete_profile(namespace: str, profile: str) -> Steps[None]:
             if manifest is None or at is None:
                 # Never written. Without a tombstone a first writer on its way would come to own a
                 # database that no name leads to.
-                tomb = Manifest(version=1, nonce=nonce, state="deleted", epoch=1, owner=None)
-                yield Create(branch, encode(tomb))
+                yield Create(branch, encode(tombstone(nonce)))
             else:
                 epoch = manifest.epoch + 1
                 tomb = evolve(manifest, nonce, state="deleted", epoch=epoch)

@@ -32,6 +32,7 @@ __all__ = [
     "name_key",
     "segment_epoch",
     "segment_key",
+    "tombstone",
 ]
 
 FORMAT = 1
@@ -165,6 +166,11 @@ def evolve(manifest: Manifest, nonce: str, **changes: Any) -> Manifest:
             reason="format",
         )
     return msgspec.structs.replace(manifest, version=manifest.version + 1, nonce=nonce, **changes)
+
+
+def tombstone(nonce: str) -> Manifest:
+    """Return the manifest of a branch that was deleted before it was written."""
+    return Manifest(version=1, nonce=nonce, state="deleted", epoch=1, owner=None)
 
 
 def branch_prefix(db_id: str, branch_id: str) -> str:
