@@ -1,5 +1,5 @@
 # Every chore of the project, one word each. All of them work from a fresh checkout.
-.PHONY: help demo test lint format docs bench model soak clean
+.PHONY: help demo test test-base lint format docs bench model soak clean
 PYTHON ?=
 BIN = .venv/bin
 
@@ -13,6 +13,11 @@ demo:  ## set up, then show the main job on a sample conversation
 test:  ## set up, then run all tests
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@$(BIN)/python -m pytest
+
+test-base:  ## the tests of the product as if no extra were installed
+	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
+	@CI= BASE_INSTALL_ONLY=1 $(BIN)/python -m pytest tests/unit tests/acceptance tests/property \
+	    tests/conformance/test_client.py
 
 lint:  ## ruff, mypy, import rules, generated files up to date
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh dev

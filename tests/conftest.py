@@ -1,6 +1,7 @@
 """Fixtures of all tests: a folder of memories in tmp_path, with the machine's clock or a manual one."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import palimp
 from palimp.client.transports.embedded import Embedded
 from palimp.clock import ManualClock
 from palimp.node import Node, load_settings
+
+# What only extras bring. `make test-base` runs as if none of it were installed.
+EXTRAS = ("boto3", "botocore", "moto", "obstore")
+if os.environ.get("BASE_INSTALL_ONLY"):
+    sys.modules.update(dict.fromkeys(EXTRAS))  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
