@@ -13,7 +13,7 @@ import pytest
 
 from palimp import ltx
 from palimp.clock import Clock
-from palimp.engine.driver import Outside, drive
+from palimp.engine.driver import Outside, _answer, drive
 from palimp.engine.protocol import (
     Fenced,
     Lane,
@@ -29,7 +29,7 @@ from palimp.engine.protocol import (
 )
 from palimp.engine.protocol.branches import Wanted
 from palimp.engine.protocol.records import Manifest, decode, manifest_key
-from palimp.engine.protocol.requests import RecordEpoch, Sleep
+from palimp.engine.protocol.requests import RecordEpoch, Replace, Sleep
 from palimp.errors import Conflict, Internal, Invalid, NotFound, Unavailable
 from palimp.store import CountingStore, ObjectStore, VolatileStore, open_store
 from palimp.store.faulty import Chance, FaultyStore
@@ -278,6 +278,40 @@ def test_stopping_ends_a_wait_for_a_store_that_is_away() -> None:
     with pytest.raises(Unavailable, match="did not answer before") as caught:
         drive(take_ownership(DB, "main", "a"), out)
     assert caught.value.details == {"reason": "stopping", "in_doubt": True}
+
+
+def test_a_lane_whose_change_was_abandoned_is_of_no_more_use() -> None:
+    store = VolatileStore()
+    out = outside(store)
+    lane = drive(take_ownership(DB, "main", "a"), out).lane
+    steps = ship(lane, Pages().piece(lane, 1, [b"x"]))
+    request = next(steps)
+    while not lane.unsettled:
+        request = steps.send(_answer(request, out))
+    assert isinstance(request, Replace)
+    steps.close()
+    for late in (ship(lane, Pages().piece(lane, 1, [b"y"])), collect(lane), stop_cleanly(lane)):
+        with pytest.raises(Unavailable, match="own the branch again"):
+            drive(late, out)
+    # The abandoned change lands; whoever owns the branch next builds on it.
+    store.replace(request.key, request.data, request.version)
+    assert drive(take_ownership(DB, "main", "a"), out).lane.manifest.txid == 1
+
+
+def test_collection_leaves_everything_where_history_objects_exist() -> None:
+    store = VolatileStore()
+    out = outside(store)
+    lane = drive(take_ownership(DB, "main", "a"), out).lane
+    pages = Pages()
+    for txid in (1, 2):
+        drive(ship(lane, pages.piece(lane, txid, [b"x"])), out)
+    drive(compact(lane, set()), out)
+    found = store.get(lane.key)
+    assert found is not None
+    named = found.data.replace(b'"history":[]', b'"history":["v1/db/db_1/main/h.json"]')
+    lane.version = store.replace(lane.key, named, found.version)
+    assert drive(collect(lane), out) == 0
+    assert len([e for e in store.list("v1/db/db_1/main/").entries if e.key.endswith("ltx")]) == 3
 
 
 def test_sleep_waits_and_goes_on() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ...errors import Internal
+from ...errors import Internal, Unavailable
 from .records import Manifest, decode, encode, manifest_key
 from .requests import Create, Get, InDoubt, Refused, Replace, Sleep, Steps, Stored
 
@@ -30,6 +30,8 @@ class Lane:
     """What an owner knows of its branch: the manifest that last landed, and its version.
 
     `floor` is the limit it took over: an earlier owner may have acknowledged numbers up to there.
+    `unsettled` while a change is on its way: a lane whose change was abandoned half way is of no
+    more use, because that change may land at any time. Take ownership again instead.
     """
 
     db_id: str
@@ -37,11 +39,21 @@ class Lane:
     manifest: Manifest
     version: Any
     floor: int = 0
+    unsettled: bool = False
 
     @property
     def key(self) -> str:
         """The manifest's key."""
         return manifest_key(self.db_id, self.branch_id)
+
+    def must_be_settled(self) -> None:
+        """Raise `Unavailable` where an earlier change of this lane was abandoned."""
+        if self.unsettled:
+            raise Unavailable(
+                f"{self.key}: an earlier change was abandoned and may land yet; "
+                "own the branch again before changing it",
+                reason="unsettled",
+            )
 
 
 def read(key: str) -> Steps[Stored | None]:
@@ -91,6 +103,8 @@ def swap(lane: Lane, new: Manifest) -> Steps[None]:
     nonce, it landed; a foreign nonce and a higher epoch, `Fenced`; a foreign nonce and our own
     epoch cannot be, and is a defect.
     """
+    lane.must_be_settled()
+    lane.unsettled = True
     data = encode(new)
     for attempt in _attempts():
         try:
@@ -99,7 +113,7 @@ def swap(lane: Lane, new: Manifest) -> Steps[None]:
             yield Sleep(attempt)
             version = None
         if version is not None:
-            lane.manifest, lane.version = new, version
+            lane.manifest, lane.version, lane.unsettled = new, version, False
             return
         stored = yield from read(lane.key)
         if stored is None:
@@ -110,7 +124,7 @@ def swap(lane: Lane, new: Manifest) -> Steps[None]:
             continue
         current = decode(stored.data, Manifest, lane.key)
         if current.nonce == new.nonce:
-            lane.manifest, lane.version = new, stored.version
+            lane.manifest, lane.version, lane.unsettled = new, stored.version, False
             return
         if current.epoch > lane.manifest.epoch:
             raise Fenced(current)
