@@ -27,7 +27,6 @@ __all__ = [
     "NotFound",
     "Unavailable",
     "Unconfigured",
-    "from_code",
     "in_batch",
 ]
 
@@ -112,19 +111,7 @@ class Internal(Error):
     codes = ("internal",)
 
 
-def _classes() -> dict[str, type[Error]]:
-    return {code: cls for cls in Error.__subclasses__() for code in cls.codes}
-
-
-CODES: tuple[str, ...] = tuple(sorted(_classes()))
-
-
-def from_code(code: str, message: str, **details: Any) -> Error:
-    """Return the error of a code that came over a wire; an unknown code becomes `Internal`."""
-    cls = _classes().get(code)
-    if cls is None:
-        return Internal(message, wire_code=code, **details)
-    return cls(message, code=code, **details)
+CODES: tuple[str, ...] = tuple(sorted(code for cls in Error.__subclasses__() for code in cls.codes))
 
 
 def in_batch(error: Error, field: str, index: int, count: int) -> Error:

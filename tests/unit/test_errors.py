@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 import palimp
-from palimp.errors import CODES, Error, Internal, from_code
+from palimp.errors import CODES, Error
 
 CLASSES = {
     "invalid_request": palimp.Invalid,
@@ -32,18 +32,13 @@ def test_the_set_of_codes_is_closed() -> None:
 
 
 @pytest.mark.parametrize("code", CLASSES)
-def test_a_code_from_a_wire_becomes_its_class(code: str) -> None:
-    error = from_code(code, "what happened", retry_after=2, index=3)
-    assert type(error) is CLASSES[code]
+def test_a_code_belongs_to_one_class(code: str) -> None:
+    error = CLASSES[code]("what happened", code=code, retry_after=2, index=3)
     assert (error.code, str(error), error.retry_after) == (code, "what happened", 2)
     assert error.details == {"index": 3}
-
-
-def test_an_unknown_code_is_internal_and_says_which() -> None:
-    error = from_code("tea_time", "no idea")
-    assert type(error) is Internal
-    assert error.code == "internal"
-    assert error.details["wire_code"] == "tea_time"
+    for other in set(CLASSES.values()) - {CLASSES[code]}:
+        with pytest.raises(AssertionError):
+            other("what happened", code=code)
 
 
 def test_python_callers_may_catch_what_they_know() -> None:
@@ -91,5 +86,5 @@ def test_a_located_error_is_the_same_error_with_its_place() -> None:
 def test_every_error_is_raised_as_an_error() -> None:
     for code in CODES:
         with pytest.raises(Error, match="boom") as caught:
-            raise from_code(code, "boom")
+            raise CLASSES[code]("boom", code=code)
         assert caught.value.code == code

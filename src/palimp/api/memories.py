@@ -232,7 +232,7 @@ class Forget(Request, frozen=True, kw_only=True):
 
 
 class Forgotten(Result, frozen=True, kw_only=True):
-    """`forgotten` is False where no such memory existed; `revived` is never done implicitly."""
+    """`forgotten` is False where no such memory existed. Nothing it superseded holds again."""
 
     id: str
     forgotten: bool

@@ -13,6 +13,7 @@ import click
 
 from .. import ltx
 from ..clock import TIME_MS_MAX
+from ..disk import sync_path
 from ..errors import Conflict, Error, Invalid, NotFound, Unavailable
 from .common import echo_json, when
 
@@ -123,11 +124,7 @@ def _export(files: Sequence[Path], out: Path) -> ltx.Position:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        folder = os.open(out.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_path(out.parent)
     return position
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import apsw
 
+from ..disk import sync_path
 from ..errors import Unavailable
 from ..ids import random_id
 from .database import Database, create_file
@@ -128,10 +129,10 @@ class LocalEngine:
             try:
                 forming.mkdir(mode=0o700)
                 create_file(forming / _FILE, random_id("lin"), self._prepare)
-                _fsync(forming / _FILE)
-                _fsync(forming)
+                sync_path(forming / _FILE)
+                sync_path(forming)
                 os.rename(forming, self._folder / name)
-                _fsync(self._folder)
+                sync_path(self._folder)
             except OSError as error:
                 shutil.rmtree(forming, ignore_errors=True)
                 raise apsw.IOError(str(error)) from error
@@ -146,11 +147,3 @@ class _Handle:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.pins = 0
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

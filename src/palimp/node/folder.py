@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 import msgspec
 
+from ..disk import sync_path
 from ..errors import Invalid, Unavailable
 
 __all__ = ["FORMAT", "Folder"]
@@ -142,11 +143,7 @@ class Folder:
             os.close(descriptor)
         os.rename(fresh, mark)
         for folder in (self.path, self.path.absolute().parent):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_path(folder)
         (self.path / "README.txt").write_text(_README)
 
 

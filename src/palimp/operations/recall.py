@@ -12,7 +12,7 @@ from ..api.limits import K_MAX, QUERY_BYTES_MAX, WINDOW_MAX
 from ..errors import Error, Invalid
 from ..profile.checks import check_embedding, check_integer, check_label, check_share
 from ..profile.indexing import GIVEN_MODEL
-from ..profile.memories import conditions
+from ..profile.memories import Conditions, conditions
 from .context import Context, database_name
 from .vectors import FILL_IN_PASSING, fill
 
@@ -27,8 +27,8 @@ __all__ = ["recall", "search"]
 def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
     """Rank the memories (and, when asked, the turns) that matter to the request."""
     database_name(target)
-    _check(request)
     now_ms = context.clock.now_ms()
+    where = _check(request, now_ms)
     with context.reading(target) as database:
         if database is None:
             return Recall(memories=(), txid=0)
@@ -39,7 +39,7 @@ def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
         inner = _inner(context, database, now_ms)
 
         def query(connection: apsw.Connection) -> Recall:
-            hits, dropped = recall_memories(connection, request, vectors, inner)
+            hits, dropped = recall_memories(connection, request, where, vectors, inner)
             turns: tuple[TurnHit, ...] = ()
             if request.include_turns:
                 turns = search_turns(
@@ -50,9 +50,8 @@ def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
         found, txid = database.read(query)
     for channel in {name for hit in found.memories for name in hit.channels}:
         context.metrics.add("recalls_by_channel", channel=channel)
-    if not request.explain:
-        found = msgspec.structs.replace(found, dropped=())
-    return msgspec.structs.replace(found, txid=txid)
+    dropped = found.dropped if request.explain else ()
+    return msgspec.structs.replace(found, txid=txid, dropped=dropped)
 
 
 def search(context: Context, target: Target, request: SearchTurns) -> TurnSearch:
@@ -78,7 +77,8 @@ def search(context: Context, target: Target, request: SearchTurns) -> TurnSearch
     return TurnSearch(turns=turns, txid=txid)
 
 
-def _check(request: RecallRequest) -> None:
+def _check(request: RecallRequest, now_ms: int) -> Conditions:
+    """Return the condition of the request's filters; raises `Invalid` for what cannot be asked."""
     if request.query is None and request.embedding is None and request.topic is None:
         raise Invalid("recall needs a query, an embedding or a topic")
     _check_query(request.query)
@@ -89,7 +89,7 @@ def _check(request: RecallRequest) -> None:
     check_share(request.min_score, "min_score")
     if request.max_tokens is not None:
         check_integer(request.max_tokens, "max_tokens", 0, 1 << 40)
-    conditions(request, 0)
+    return conditions(request, now_ms)
 
 
 def _check_query(query: str | None) -> None:

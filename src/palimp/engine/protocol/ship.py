@@ -10,9 +10,8 @@ from .lane import Lane, settle_create, swap
 from .records import SegmentRef, evolve, segment_key
 from .requests import Nonce, Steps
 
-__all__ = ["CHECKPOINTS_MAX", "SEGMENTS_MAX", "Piece", "add_checkpoint", "drop_checkpoint", "ship"]
+__all__ = ["CHECKPOINTS_MAX", "Piece", "add_checkpoint", "drop_checkpoint", "ship"]
 
-SEGMENTS_MAX = 64
 CHECKPOINTS_MAX = 10_000
 
 

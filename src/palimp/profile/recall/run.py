@@ -9,7 +9,7 @@ import numpy as np
 
 from ...api import Dropped, Explain, Feature, Hit, Memory, RecallRequest, TurnHit, estimate_tokens
 from ..indexing import MEMORIES, TURNS, neighbours
-from ..memories.filters import Conditions, conditions
+from ..memories.filters import Conditions
 from ..memories.rows import read_memories
 from ..protocols import Sealer
 from ..sessions import TURN_COLUMNS, turn_fields
@@ -73,12 +73,15 @@ class _Ranked(NamedTuple):
 def recall(
     connection: apsw.Connection,
     request: RecallRequest,
+    where: Conditions,
     vectors: tuple[QueryVector, ...],
     context: RecallContext,
 ) -> tuple[tuple[Hit, ...], tuple[Dropped, ...]]:
-    """Return the hits, best first, and what was dropped and why. The request is checked already."""
+    """Return the hits, best first, and what was dropped and why. The request is checked already.
+
+    `where` is the condition of its filters.
+    """
     terms = _terms(connection, request.query, context, MEMORIES)
-    where = conditions(request, context.now_ms)
     search = Search(MEMORIES, terms, vectors, request.topic, where, request.k)
     ranked = _rank(connection, search, request.query, context)
     chosen = [h for h in ranked.handles if ranked.scores[h] >= request.min_score]
