@@ -207,7 +207,10 @@ def _default(field: Any) -> str:
 
 def _methods(cls: type, name: str) -> list[str]:
     lines: list[str] = []
-    for method, value in cls.__dict__.items():
+    # What a class of the client shares with another stands with each of them.
+    shared = [base for base in reversed(cls.__mro__) if base.__module__.startswith("palimp.client")]
+    members = {key: value for base in (shared or [cls]) for key, value in vars(base).items()}
+    for method, value in members.items():
         if method.startswith("_") or not (inspect.isfunction(value) or isinstance(value, property)):
             continue
         if isinstance(value, property):

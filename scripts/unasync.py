@@ -20,7 +20,7 @@ REPLACEMENTS = (
     (r"\b__aenter__\b", "__enter__"),
     (r"\b__aexit__\b", "__exit__"),
     (r"\bAsyncIterator\b", "Iterator"),
-    (r"\bAsync(Client|Profile|Session|Transport)\b", r"\1"),
+    (r"\bAsync(Client|PastProfile|Profile|Reading|Session|Transcript|Transport)\b", r"\1"),
     (r"\bshare between threads and tasks\b", "share between threads"),
 )
 

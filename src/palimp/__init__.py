@@ -15,10 +15,16 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .api import (
+    Boundary,
+    Branches,
+    BranchInfo,
+    CheckpointInfo,
+    Checkpoints,
     Dropped,
     EndedSession,
     Explain,
     Feature,
+    Finding,
     History,
     Hit,
     Ingested,
@@ -27,15 +33,29 @@ from .api import (
     Memory,
     MemoryInput,
     Recall,
+    Restored,
+    Rewound,
     SessionInfo,
     Turn,
     TurnHit,
     TurnInput,
     Turns,
     TurnSearch,
+    Verification,
     Written,
 )
-from .client import AsyncClient, AsyncProfile, AsyncSession, Client, Profile, Session
+from .client import (
+    AsyncClient,
+    AsyncPastProfile,
+    AsyncProfile,
+    AsyncSession,
+    AsyncTranscript,
+    Client,
+    PastProfile,
+    Profile,
+    Session,
+    Transcript,
+)
 from .errors import (
     Conflict,
     Denied,
@@ -46,6 +66,7 @@ from .errors import (
     Unavailable,
     Unconfigured,
 )
+from .points import Point
 
 if TYPE_CHECKING:
     from .node import Node
@@ -54,8 +75,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AsyncClient",
+    "AsyncPastProfile",
     "AsyncProfile",
     "AsyncSession",
+    "AsyncTranscript",
+    "Boundary",
+    "BranchInfo",
+    "Branches",
+    "CheckpointInfo",
+    "Checkpoints",
     "Client",
     "Conflict",
     "Denied",
@@ -64,6 +92,7 @@ __all__ = [
     "Error",
     "Explain",
     "Feature",
+    "Finding",
     "History",
     "Hit",
     "Ingested",
@@ -74,10 +103,15 @@ __all__ = [
     "Memory",
     "MemoryInput",
     "NotFound",
+    "PastProfile",
+    "Point",
     "Profile",
     "Recall",
+    "Restored",
+    "Rewound",
     "Session",
     "SessionInfo",
+    "Transcript",
     "Turn",
     "TurnHit",
     "TurnInput",
@@ -85,6 +119,7 @@ __all__ = [
     "Turns",
     "Unavailable",
     "Unconfigured",
+    "Verification",
     "Written",
     "__version__",
     "open",

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-__all__ = ["sync_path"]
+__all__ = ["make_folders", "replace_file", "sync_path"]
+
+
+_SYNCED: set[Path] = set()
+_SYNCED_MAX = 10_000
 
 
 def sync_path(path: str | os.PathLike[str]) -> None:
@@ -14,3 +19,50 @@ def sync_path(path: str | os.PathLike[str]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Put `data` under `path`, whole or not at all; when `durable` it stays after a power cut.
+
+    One writer a path at a time: the temporary's name is made of it.
+    """
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        _write(fresh, data, durable=durable)
+        os.rename(fresh, path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync_path(path.parent)
+
+
+def _write(path: Path, data: bytes, *, durable: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folders(path: Path, root: Path) -> None:
+    """Make `path` and what is missing between it and `root`; their names stay after a power cut.
+
+    The name of one that is there already is synced too, once a process: who made it may have been
+    killed before it did.
+    """
+    folders = [path, *path.parents]
+    for folder in reversed(folders[: folders.index(root)]):
+        there = folder.is_dir()
+        if there and folder in _SYNCED:
+            continue
+        if not there:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        sync_path(folder.parent)
+        if len(_SYNCED) >= _SYNCED_MAX:
+            _SYNCED.clear()
+        _SYNCED.add(folder)

@@ -346,7 +346,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def database(folder: Path) -> Path:
-    return folder / "hot" / "default--alice" / "main.db"
+    name = folder / "objects" / "v1" / "names" / "default" / "alice.json"
+    db_id = json.loads(name.read_bytes())["db_id"]
+    return next((folder / "hot" / db_id / "main").glob("i_*/main.db"))
 
 
 def assert_intact(folder: Path, texts: list[str]) -> None:

@@ -363,5 +363,6 @@ def test_async_with_closes_and_calls_run_side_by_side(tmp_path: Path) -> None:
         return [one.txid for one in written], texts
 
     txids, texts = asyncio.run(main())
-    assert sorted(txids) == list(range(1, 21))
+    # Writes that waited together share a commit, and so its txid.
+    assert set(txids) == set(range(1, max(txids) + 1))
     assert sorted(texts) == sorted(f"item {n}" for n in range(20))

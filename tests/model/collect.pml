@@ -1,4 +1,4 @@
-/* Collection by owners that may be stale: ship, compact, collect, fork; late Creates, Deletes, CASes.
+/* Collection by owners that may be stale: ship, retain, collect, fork; late Creates, Deletes, CASes.
  *
  * One branch, two nodes that take it TAKES times in all, and one fork of it. Objects are numbered in
  * the order in which they were begun; OBJECTS bounds them. At most one Create, one Delete and one
@@ -9,7 +9,7 @@
 #define TAKES 3   /* owners in all */
 #endif
 #ifndef OBJECTS
-#define OBJECTS 3 /* segments ever begun, those of compactions included */
+#define OBJECTS 3 /* segments ever begun, those that joins make included */
 #endif
 #define BIT(i) (1 << (i))
 #define NONE 0
@@ -88,7 +88,7 @@ work:
   :: d_step { begun < OBJECTS -> b = BIT(begun); epoch_of[begun] = m.epoch; begun++;        /* ship.ship */
       n.names = m.names | b };
     goto create
-  :: d_step { begun < OBJECTS && (m.names & (m.names - 1)) && (m.names & ~exists) == 0 ->    /* compact.compact: Join */
+  :: d_step { begun < OBJECTS && (m.names & (m.names - 1)) && (m.names & ~exists) == 0 ->    /* retain.retain: Join */
       b = BIT(begun); epoch_of[begun] = m.epoch; begun++;
       n.names = b };
     goto create
@@ -204,7 +204,7 @@ dead:
  * it may die meanwhile adds nothing: not being scheduled any more is the same. */
 proctype Fork() {
   byte chain;
-  store.names -> chain = store.names;                            /* _live, _chain_up_to */
+  store.names -> chain = store.names;                            /* _live, _origin */
   d_step { child = FORMING; child_names = chain };               /* _form */
 look: skip; 
 #ifndef NO_SECOND_LOOK

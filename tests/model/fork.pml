@@ -1,4 +1,4 @@
-/* A fork against compaction and collection of its parent, and a fork of that fork against both.
+/* A fork against retention and collection of its parent, and a fork of that fork against both.
  *
  * Branches 0 (main), 1 (a fork of it) and 2 (a fork of 1). A change of a manifest is one step here:
  * how its lost answers are read is own.pml's. What forks send may land at any later time, also after
@@ -6,7 +6,7 @@
  * function that a step stands for is named beside it. Mutations are -D switches in capitals.
  */
 #ifndef ACTS
-#define ACTS 4    /* what the owner of main does: ship, compact, collect */
+#define ACTS 4    /* what the owner of main does: ship, retain, collect */
 #endif
 #ifndef CHILD_ACTS
 #define CHILD_ACTS 2
@@ -71,14 +71,14 @@ end:
 proctype Fork(byte parent; byte me) {
   byte chain;
   byte v;
-  state[parent] == LIVE -> chain = names[parent];                /* _live, _chain_up_to */
+  state[parent] == LIVE -> chain = names[parent];                /* _live, _origin */
 #ifdef LOOK_BEFORE_FORMING
   d_step { state[parent] == LIVE && (chain & ~names[parent]) == 0 };
 #endif
   d_step { put[me].busy = 1; put[me].state = FORMING; put[me].names = chain };  /* _form: settle_create */
   !put[me].busy;
   v = 1;
-look: skip;                                                      /* _grow */
+look: skip;                                                      /* _settle */
 #if defined(NO_SECOND_LOOK) || defined(LOOK_BEFORE_FORMING)
   d_step { put[me].busy = 1; put[me].version = v; put[me].state = LIVE; put[me].names = chain };
   goto done;
@@ -86,7 +86,7 @@ look: skip;                                                      /* _grow */
   if
   :: state[parent] != LIVE -> goto done                          /* NotFound: forms until its name is freed */
   :: d_step {
-      state[parent] == LIVE && (chain & ~names[parent]) == 0 ->  /* again.names(...) all */
+      state[parent] == LIVE && (chain & ~names[parent]) == 0 ->  /* _still_named */
       put[me].busy = 1; put[me].version = v; put[me].state = LIVE; put[me].names = chain
     };
     goto done
@@ -115,14 +115,14 @@ done:
   skip
 }
 
-/* branches._free: somebody takes the name of a fork that has been forming for a minute. */
+/* heads._free: somebody takes the name of a fork that has been forming for a minute. */
 proctype Free(byte c) {
   byte v;
   d_step { state[c] == FORMING -> v = moved[c] };
   d_step { moved[c] == v -> change(c, DELETED, names[c]) }
 }
 
-/* The owner of a branch: ship.ship, compact.compact, collect.collect, branches.delete_branch. */
+/* The owner of a branch: ship.ship, retain.retain, collect.collect, branches.delete_branch. */
 proctype Owner(byte me; byte first; byte last; byte acts) {
   byte next;   /* the next object of its prefix */
   byte cand;
@@ -138,11 +138,11 @@ work:
   :: d_step { acts && next <= last ->                            /* ship.ship */
       exists = exists | BIT(next); change(me, LIVE, names[me] | BIT(next)); next++; acts-- };
     goto work
-  :: d_step { acts && next <= last && (names[me] & (names[me] - 1)) ->  /* compact.compact */
+  :: d_step { acts && next <= last && (names[me] & (names[me] - 1)) ->  /* retain.retain */
       exists = exists | BIT(next); change(me, LIVE, BIT(next)); next++; acts-- };
     goto work
 #ifdef TAKE_BACK
-  :: d_step { acts && dropped[me] & exists ->                    /* a compaction that is undone */
+  :: d_step { acts && dropped[me] & exists ->                    /* a join that is undone */
       change(me, LIVE, names[me] | (dropped[me] & exists)); acts-- };
     goto work
 #endif

@@ -70,7 +70,7 @@ proctype Fork(byte me; byte other) {
   byte v;
   byte w;
   byte held;
-                                                                 /* branches._reserve */
+                                                                 /* heads.reserve */
   d_step { true -> to_head[me].busy = 1; to_head[me].version = 0 };  /* settle_create */
   !to_head[me].busy;
 again: skip;
@@ -79,7 +79,7 @@ again: skip;
   :: held == me -> goto form
   :: held != me
   fi;
-                                                                 /* branches._free */
+                                                                 /* heads._free, bury */
 free: skip;
   if
   :: state[other] == DELETED -> goto seize

@@ -12,6 +12,7 @@ from typing import Any
 
 import apsw
 import hypothesis.strategies as st
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,6 +28,7 @@ from hypothesis.stateful import (
 import palimp
 from palimp.client.transports.embedded import Embedded
 from palimp.clock import ManualClock
+from palimp.engine import Address
 from palimp.node import Node, load_settings
 from palimp.profile import PlainSealer
 from palimp.profile.indexing import (
@@ -212,7 +214,7 @@ class Machine(RuleBasedStateMachine):
             load_settings({"data_dir": self.folder}), clock=self.clock, embedder=self.embedder
         )
         # Without the background every step does what it says and nothing else.
-        node.context = dataclasses.replace(node.context, wake=lambda name: None)
+        node.context = msgspec.structs.replace(node.context, wake=lambda name: None)
         self.engine = node.context.engine
         self.client = palimp.Client(Embedded(node))
         self.profile = self.client.profile("alice")
@@ -298,7 +300,7 @@ class Machine(RuleBasedStateMachine):
         assert self.client.maintain().expired == len(gone)
         for id_ in gone:
             self.model.remove(id_)
-        with self.engine.use("default--alice", create=False) as database:
+        with self.engine.use(Address("default", "alice"), create=False) as database:
             for corpus in CORPORA if database is not None else ():
                 assert database.read(lambda c, corpus=corpus: without_vector(c, corpus))[0] == []
 
@@ -401,7 +403,7 @@ class Machine(RuleBasedStateMachine):
     def the_indexes_are_those_of_the_rows(self) -> None:
         if self.client is None:
             return
-        with self.engine.use("default--alice", create=False) as database:
+        with self.engine.use(Address("default", "alice"), create=False) as database:
             for corpus in CORPORA if database is not None else ():
                 database.read(lambda c, corpus=corpus: assert_same_index(c, corpus))
                 database.read(lambda c, corpus=corpus: assert_vectors_fit(c, corpus, self.embedder))

@@ -1,4 +1,7 @@
-"""What nodes do with the protocol: own, write, ship, rewind, compact, collect, fork, stop, crash."""
+"""What nodes do with the protocol: own, write, ship, rebase, rewind, keep, collect, fork, recover.
+
+And what those do who own nothing: fork, remove, expire, collect what was deleted.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,33 @@ from typing import Any
 
 from world import Disk, Violation, World, pack, unpack
 
+from palimp.engine import protocol
 from palimp.engine.protocol import (
     Fenced,
+    Keep,
     Lane,
+    Manifest,
+    Parent,
     Piece,
+    Wanted,
     add_checkpoint,
-    collect,
-    compact,
+    collect_deleted,
+    condense,
     delete_branch,
+    drop_checkpoint,
+    expire,
     fork,
+    rebase,
+    recover,
+    remove_branch,
     ship,
     stop_cleanly,
     take_ownership,
 )
-from palimp.engine.protocol.branches import Wanted
 from palimp.engine.protocol.lane import read
-from palimp.engine.protocol.records import Manifest, branch_prefix, manifest_key
-from palimp.engine.protocol.requests import Sleep
-from palimp.errors import Conflict, NotFound
+from palimp.engine.protocol.records import branch_prefix, manifest_key
+from palimp.engine.protocol.requests import Now, Sleep
+from palimp.errors import Conflict, Invalid, NotFound
 
 DB = "d1"
 Log = list[tuple[int, str]]
@@ -36,11 +48,11 @@ class History:
     def __init__(self) -> None:
         self.local: dict[str, Log] = {}
         self.durable: dict[str, Log] = {}
-        self.recovered: dict[str, Log] = {}
-        self.checkpoints: dict[str, dict[str, int]] = {}
+        self.recovered: dict[str, list[str]] = {}
+        self.checkpoints: dict[str, dict[str, tuple[int, Log]]] = {}
+        self.rewinds: dict[str, list[tuple[int, str]]] = {}
         self.forks: list[tuple[str, str, Log]] = []
         self.named: dict[str, str] = {}
-        self.deleted: set[str] = set()
         self.words = 0
 
     def word(self) -> str:
@@ -90,36 +102,38 @@ class Node:
         for ref in lane.manifest.chain():
             stored = yield from read(ref.key)
             if stored is None:
-                current = self.world.manifests[lane.key]
-                if current.names(ref.key):
+                if ref.key in self.world.needs.get(lane.key, ()):
                     raise Violation(f"{ref.key} is named and missing")
-                # Compacted away by a newer owner meanwhile.
-                raise Fenced(current)
+                # Dropped and collected by a newer owner meanwhile.
+                raise Fenced(self.world.manifests[lane.key])
             shipped += unpack(stored.data)
         mine = before is not None and before.owner is not None
         mine = mine and before.owner.nonce in self.disk.nonces
         if mine and self.log[: len(shipped)] == shipped:
+            if len(self.log) > len(shipped) and self.world.random.random() < 0.5:
+                yield from self._rebase(lane)
             return
-        lost = [entry for entry in self.log if entry not in shipped]
-        self.history.recovered.setdefault(self.branch, []).extend(lost)
+        if any(entry not in shipped for entry in self.log):
+            yield from self._set_aside(lane)
         self.disk.logs[self.branch] = shipped
+
+    def _set_aside(self, lane: Lane) -> Any:
+        """Make a branch of a log that may not continue its own; only then may the log go."""
+        parent = Parent(branch_id=self.branch, txid=0)
+        name = f"recovered-{self.name}-{lane.manifest.epoch}"
+        piece = self._piece(self.log, (yield Now()))
+        try:
+            child = yield from recover(DB, name, parent, piece, self.name)
+        except Conflict:
+            # It took over a minute, and somebody freed the name: again, under another epoch.
+            raise Fenced(lane.manifest) from None
+        self.history.recovered.setdefault(self.branch, []).append(child.branch_id)
+        self.world._count("recovered")
 
     def _act(self, lane: Lane) -> Any:
         random = self.world.random
-        action = random.choices(
-            (
-                "write",
-                "durable",
-                "ship",
-                "rewind",
-                "checkpoint",
-                "compact",
-                "collect",
-                "fork",
-                "delete",
-            ),
-            (5, 4, 3, 1, 1, 3, 3, 1, 0.1 if self.branch != "main" else 0),
-        )[0]
+        weights = self.world.weights or EVENLY
+        action = random.choices(tuple(weights), tuple(weights.values()))[0]
         if action == "write":
             if self.next_txid > lane.manifest.limit:
                 yield from self._ship(lane)
@@ -127,29 +141,53 @@ class Node:
                 yield from self._write(self.history.word())
         elif action == "durable":
             yield from self._durable(lane, self.history.word())
-        elif action == "rewind" and lane.manifest.boundaries():
-            to = random.choice(lane.manifest.boundaries())
-            yield from self._durable(lane, f"rewind to {to} {self.history.word()}")
         elif action == "ship":
             yield from self._ship(lane)
-        elif action == "checkpoint" and lane.manifest.txid:
-            name = f"c{random.randrange(4)}"
-            try:
-                yield from add_checkpoint(lane, name, lane.manifest.txid)
-            except Conflict:
-                return
-            self.history.checkpoints.setdefault(self.branch, {})[name] = lane.manifest.txid
-        elif action == "compact":
-            kept = {b for b in lane.manifest.boundaries() if random.random() < 0.3}
-            yield from compact(lane, kept)
+        elif action == "rebase":
+            yield from self._rebase(lane)
+        elif action == "condense":
+            self.world._count("condensed", (yield from condense(lane, random.randrange(3))))
+        elif action == "retain":
+            keep = Keep(self.world.fine_ms, self.world.snapshots_ms)
+            gone = yield from protocol.retain(lane, keep, (yield Now()))
+            self.world._count("retained", gone)
         elif action == "collect":
-            yield from collect(lane)
-        elif action == "fork" and lane.manifest.txid:
-            yield from forking(self.world, self.history, self.branch, random.randrange(40))
-        elif action == "delete":
+            yield from protocol.collect(lane)
+        elif action == "delete" and lane.manifest.formed_at is not None:
+            # A fork. What was recovered is the only copy, and stays.
             yield from delete_branch(lane)
-            self.history.deleted.add(self.branch)
             raise Fenced(lane.manifest)
+        elif lane.manifest.txid:
+            yield from self._act_on_a_point(lane, action)
+
+    def _act_on_a_point(self, lane: Lane, action: str) -> Any:
+        random = self.world.random
+        to = random.choice((lane.manifest.txid, *boundaries(self.world, self.branch)))
+        if action == "rewind":
+            word = f"rewind to {to} {self.history.word()}"
+            entry = yield from self._durable(lane, word)
+            if entry is not None:
+                self.history.rewinds.setdefault(self.branch, []).append(entry)
+        elif action == "checkpoint":
+            yield from self._checkpoint(lane, f"c{random.randrange(4)}", to)
+        elif action == "drop":
+            name = f"c{random.randrange(4)}"
+            # From here on it may be gone, whatever the answer.
+            self.history.checkpoints.get(self.branch, {}).pop(name, None)
+            try:
+                yield from drop_checkpoint(lane, name)
+            except NotFound:
+                return
+        elif action == "fork":
+            yield from forking(self.world, self.history, self.branch, random.randrange(40))
+
+    def _checkpoint(self, lane: Lane, name: str, to: int) -> Any:
+        try:
+            yield from add_checkpoint(lane, name, to)
+        except (Conflict, Invalid):
+            return
+        log = [entry for entry in self.log if entry[0] <= to]
+        self.history.checkpoints.setdefault(self.branch, {})[name] = (to, log)
 
     def _write(self, word: str) -> Any:
         txid, self.next_txid = self.next_txid, self.next_txid + 1
@@ -167,39 +205,107 @@ class Node:
         self.next_txid += 1
         self.log.append(entry)
         try:
-            yield from self._ship(lane)
+            if self.world.random.random() < 0.1:
+                yield from self._rebase(lane)
+            else:
+                yield from self._ship(lane)
         except Fenced as fenced:
-            if entry[0] <= fenced.manifest.txid and entry in self.world.log_of(fenced.manifest):
+            now = self.world.manifests[lane.key]
+            landed = entry[0] <= fenced.manifest.txid and now.state == "live"
+            if landed and entry in self.world.log_of(now):
                 # It landed before the other owner came: still part of the history.
                 self.history.durable.setdefault(self.branch, []).append(entry)
             raise
         self.history.durable.setdefault(self.branch, []).append(entry)
+        return entry
 
     def _ship(self, lane: Lane) -> Any:
         fresh = [entry for entry in self.log if entry[0] > lane.manifest.txid]
-        if not fresh:
-            return
-        data = pack(fresh)
+        if fresh:
+            yield from ship(lane, self._piece(fresh, (yield Now())))
+
+    def _rebase(self, lane: Lane) -> Any:
+        if self.log:
+            yield from rebase(lane, self._piece(self.log, (yield Now())))
+            self.world._count("rebased")
+
+    def _piece(self, log: Log, at: int) -> Piece:
+        data = pack(log)
+        checksum = hashlib.sha256(pack(self.log)).hexdigest()[:16]
         digest = hashlib.sha256(data).hexdigest()
-        piece = Piece(fresh[-1][0], len(fresh), len(self.log), digest[:16], digest, data)
-        yield from ship(lane, piece)
+        return Piece(log[-1][0], len(log), len(self.log), checksum, digest, data, at)
+
+
+# How often a node does what: of every kind something, or little else than moving references on.
+EVENLY = {
+    "write": 5,
+    "durable": 4,
+    "ship": 3,
+    "rewind": 1,
+    "checkpoint": 1.5,
+    "drop": 0.3,
+    "rebase": 1.5,
+    "condense": 2,
+    "retain": 2,
+    "collect": 3,
+    "fork": 1,
+    "delete": 0.1,
+}
+HASTY = {"durable": 4, "rebase": 3, "retain": 4, "collect": 4, "checkpoint": 0.2, "drop": 0.2}
 
 
 def forking(world: World, history: History, parent: str, number: int) -> Any:
     """Fork a branch from a random boundary, as anybody may who does not own it."""
-    manifest = world.manifests.get(manifest_key(DB, parent))
-    if manifest is None or not manifest.boundaries():
+    points = boundaries(world, parent)
+    if not points:
         return
-    at = world.random.choice((None, *manifest.boundaries()))
+    at = world.random.choice((None, *points))
+    ttl = world.random.choice((None, None, 2_000))
     try:
-        child = yield from fork(DB, Wanted(parent, f"f{number}", at))
-    except (Conflict, NotFound, ValueError):
+        child = yield from fork(DB, Wanted(parent, f"f{number}", at, ttl))
+    except (Conflict, NotFound, Invalid):
         return
     made = world.manifests[manifest_key(DB, child.branch_id)]
+    world._count("forks")
+    if made.state != "live":
+        # Deleted before its answer arrived.
+        return
+    if at is not None and at not in world.manifests[manifest_key(DB, parent)].boundaries():
+        world._count("forks of old points")
     log = [entry for entry in world.log_of(made) if entry[0] <= child.txid]
     history.forks.append((parent, child.branch_id, log))
     history.named[child.branch_id] = f"f{number}"
-    world._count("forks")
+
+
+def tidying(world: World) -> Any:
+    """What anybody may do who owns nothing: remove a branch, expire, collect what was deleted."""
+    action = world.random.choice(("remove", "expire", "collect"))
+    if action == "remove":
+        named = [
+            key.split("/")[-1].removesuffix(".json") for key in world.objects if "/heads/f" in key
+        ]
+        name = world.random.choice(named or ["f0"])
+        try:
+            yield from remove_branch(DB, name)
+        except NotFound:
+            return
+        world._count("removed")
+    elif action == "expire":
+        world._count("expired", len((yield from expire(DB, world.now))))
+    else:
+        dead = [key.split("/")[-2] for key, m in world.manifests.items() if m.state == "deleted"]
+        dead = [one for one in dead if any(f"/{one}/" in k and ".ltx" in k for k in world.objects)]
+        if dead:
+            gone = yield from collect_deleted(DB, world.random.choice(dead))
+            world._count("collected of deleted", gone)
+
+
+def boundaries(world: World, branch: str) -> tuple[int, ...]:
+    """Return the points of a branch that lives, the old ones too."""
+    manifest = world.manifests.get(manifest_key(DB, branch))
+    if manifest is None or manifest.state != "live":
+        return ()
+    return world.timeline(manifest).boundaries()
 
 
 def branches(world: World) -> list[str]:

@@ -40,7 +40,7 @@ def write(world: World, node: str, durable: list[tuple[str, str]]) -> Any:
             word = f"w{world.nonces}"
             txid = taken.first_txid
             data = pack([(txid, word)])
-            yield from ship(taken.lane, Piece(txid, 1, 1, "", word, data))
+            yield from ship(taken.lane, Piece(txid, 1, 1, "", word, data, 0))
         except Fenced as fenced:
             if any(ref.sha256 == word for ref in fenced.manifest.chain()):
                 durable.append((found.db_id, word))

@@ -18,32 +18,56 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from nodes import DB, History, Node, branches, forking
+from mutations import MUTATIONS
+from nodes import DB, HASTY, History, Node, branches, forking, tidying
 from world import Violation, World
 
-from palimp.engine import protocol
-from palimp.engine.protocol import branches as branches_module
-from palimp.engine.protocol import own, read_branches, take_ownership
+from palimp.engine.protocol import history as history_module
+from palimp.engine.protocol import list_branches, own, take_ownership
 from palimp.engine.protocol.records import manifest_key
 from palimp.errors import Internal
 
+retain_module = sys.modules["palimp.engine.protocol.retain"]
 SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "20000"))
 FIRST_SEED = int(os.environ.get("SIMULATION_FIRST_SEED", "0"))
 CHUNK = 250
-STEPS = 400
+# Long ones get to history that is merged, thinned and collected.
+STEPS = (250, 400, 400, 1_200)
 MUTANT_SCHEDULES = 6_000
+OFTEN = "in doubt|late landing|deleted|forks|durable|recovered|rebased|history objects".split("|")
+SELDOM = (
+    "condensed|retained|rewinds|forks of old points|removed|expired|collected of deleted".split("|")
+)
 
 
 def run_schedule(seed: int) -> dict[str, int]:
     """Run one schedule and check every invariant; the seed decides everything."""
-    # So few that limits are met all the time.
-    own.LIMIT_STEP = 5
+    with pytest.MonkeyPatch.context() as small:
+        # So few that limits are met all the time. Taken back, because other tests run in this process.
+        small.setattr(own, "LIMIT_STEP", 5)
+        small.setattr(history_module, "REFS_MAX", 12)
+        small.setattr(retain_module, "JOINS_MAX", 2)
+        small.setattr(retain_module, "JOIN_BYTES_MAX", 300)
+        small.setattr(retain_module, "_DAY_MS", 3_000)
+        return _run_schedule(seed)
+
+
+def _run_schedule(seed: int) -> dict[str, int]:
     chooser = random.Random(seed)
     world, history = World(seed, faults=chooser.choice((0.0, 0.03, 0.08, 0.2))), History()
-    nodes = ["a", "b", "c"][: chooser.randrange(1, 4)]
+    world.fine_ms = chooser.choice((0, 1_000, 30_000))
+    world.snapshots_ms = chooser.choice((0, 10_000, 10**9))
+    world.page = chooser.choice((3, 20))
+    forks = 0.01
+    if chooser.random() < 0.4:
+        # Nothing stays long: what a fork copies goes away while it is made.
+        world.fine_ms = world.snapshots_ms = 0
+        world.stalls["x"] = 0.3
+        world.weights, forks = HASTY, 0.03
+    nodes = ["a", "b", "c"][: chooser.choice((1, 1, 2, 3))]
     for name in nodes:
         world.spawn(name, Node(world, history, name, "main").live())
-    for _ in range(STEPS):
+    for _ in range(chooser.choice(STEPS)):
         if not world.step():
             break
         chance = chooser.random()
@@ -53,7 +77,7 @@ def run_schedule(seed: int) -> dict[str, int]:
             world.spawn(
                 name, Node(world, history, name, chooser.choice(branches(world) or ["main"])).live()
             )
-        elif chance < 0.03:
+        elif chance < 0.01 + forks:
             world.spawn(
                 "x",
                 forking(
@@ -63,12 +87,19 @@ def run_schedule(seed: int) -> dict[str, int]:
                     chooser.randrange(40),
                 ),
             )
-        elif chance < 0.035:
+        elif chance < 0.015 + forks:
             world.now += 61_000
+        elif chance < 0.023 + forks:
+            world.spawn("y", tidying(world))
+        elif chance < 0.033 + forks and all(task.node != "d" for task in world.tasks):
+            # Somebody works on a fork, until it is deleted.
+            branch = chooser.choice(branches(world) or ["main"])
+            world.spawn("d", Node(world, history, "d", branch).live())
     world.settle()
     check(world, history)
     world.counts["durable"] = sum(len(log) for log in history.durable.values())
-    world.counts["recovered"] = sum(len(log) for log in history.recovered.values())
+    world.counts["rewinds"] = sum(len(log) for log in history.rewinds.values())
+    world.counts["history objects"] = len(world.histories)
     return world.counts
 
 
@@ -80,12 +111,17 @@ def check(world: World, history: History) -> None:
         no_acknowledged_durable_write_is_lost(branch, log, history)
         no_acknowledged_local_write_is_silently_gone(branch, log, history, world)
         txids_never_repeat(branch, log, history, taken.first_txid)
-        checkpoints_stay(branch, taken.lane.manifest.checkpoints, history)
+        checkpoints_stay(branch, world, history)
+        every_boundary_reads_what_was_there(branch, log, world)
+        an_acknowledged_rewind_stays(branch, log, history)
     forks_begin_where_their_parent_was(world, history)
     acknowledged_forks_are_found_under_their_names(world, history)
-    names = world.run_alone(read_branches(DB))
-    if not set(names.values()) - {"main"} <= set(branches(world)):
+    if not set(names_of(world).values()) - {"main"} <= set(branches(world)):
         raise Violation("a name leads to a branch that does not live")
+
+
+def names_of(world: World) -> dict[str, str]:
+    return {name: branch for name, branch, _ in world.run_alone(list_branches(DB))}
 
 
 def no_acknowledged_durable_write_is_lost(branch: str, log: Any, history: History) -> None:
@@ -97,7 +133,9 @@ def no_acknowledged_durable_write_is_lost(branch: str, log: Any, history: Histor
 def no_acknowledged_local_write_is_silently_gone(
     branch: str, log: Any, history: History, world: World
 ) -> None:
-    kept = {*log, *history.recovered.get(branch, [])}
+    kept = set(log)
+    for recovered in history.recovered.get(branch, []):
+        kept.update(world.log_of(world.manifests[manifest_key(DB, recovered)]))
     for disk in world.disks.values():
         kept.update(disk.logs.get(branch, []))
     missing = [entry for entry in history.local.get(branch, []) if entry not in kept]
@@ -117,10 +155,27 @@ def txids_never_repeat(branch: str, log: Any, history: History, first_free: int)
         raise Violation(f"{branch}: the history is out of order")
 
 
-def checkpoints_stay(branch: str, held: dict[str, int], history: History) -> None:
-    for name, txid in history.checkpoints.get(branch, {}).items():
-        if held.get(name) != txid:
-            raise Violation(f"{branch}: checkpoint {name} is {held.get(name)}, not {txid}")
+def checkpoints_stay(branch: str, world: World, history: History) -> None:
+    timeline = world.timeline(world.manifests[manifest_key(DB, branch)])
+    for name, (txid, log) in history.checkpoints.get(branch, {}).items():
+        held = timeline.manifest.checkpoints.get(name)
+        if held != txid:
+            raise Violation(f"{branch}: checkpoint {name} is {held}, not {txid}")
+        if world.log_along(timeline.path(txid)) != log:
+            raise Violation(f"{branch}: checkpoint {name} does not read what was there")
+
+
+def every_boundary_reads_what_was_there(branch: str, log: Any, world: World) -> None:
+    timeline = world.timeline(world.manifests[manifest_key(DB, branch)])
+    for txid in timeline.boundaries():
+        if world.log_along(timeline.path(txid)) != [entry for entry in log if entry[0] <= txid]:
+            raise Violation(f"{branch}: the path to txid {txid} does not read what was there")
+
+
+def an_acknowledged_rewind_stays(branch: str, log: Any, history: History) -> None:
+    gone = [entry for entry in history.rewinds.get(branch, []) if entry not in log]
+    if gone:
+        raise Violation(f"{branch}: rewinds {gone} are undone")
 
 
 def forks_begin_where_their_parent_was(world: World, history: History) -> None:
@@ -136,7 +191,7 @@ def forks_begin_where_their_parent_was(world: World, history: History) -> None:
 
 
 def acknowledged_forks_are_found_under_their_names(world: World, history: History) -> None:
-    names = world.run_alone(read_branches(DB))
+    names = names_of(world)
     for branch_id, name in history.named.items():
         manifest = world.manifests[manifest_key(DB, branch_id)]
         if manifest.state == "live" and names.get(name) != branch_id:
@@ -169,26 +224,25 @@ def test_invariants_hold_in_every_schedule() -> None:
     print(totals)
     # A simulation in which nothing goes wrong would prove nothing.
     if count >= 1_000:
-        for what in ("in doubt", "late landing", "deleted", "forks", "durable", "recovered"):
+        for what in OFTEN:
             assert totals.get(what, 0) > count // 20, f"too little happened: {what} {totals}"
+        for what in SELDOM:
+            assert totals.get(what, 0) > count // 200, f"too little happened: {what} {totals}"
+
+
+def test_a_schedule_leaves_the_limits_of_the_product() -> None:
+    def limits() -> tuple[int, ...]:
+        return own.LIMIT_STEP, history_module.REFS_MAX, retain_module.JOIN_BYTES_MAX
+
+    run_schedule(12)
+    assert limits() == (1 << 20, 10_000, 64 << 20)
 
 
 def test_a_seed_decides_everything() -> None:
     assert run_schedule(12) == run_schedule(12)
 
 
-@pytest.mark.parametrize(
-    "mutation",
-    [
-        "repeat_other_bytes",
-        "no_second_look",
-        "reuse_txids",
-        "one_list",
-        "free_the_unwritten",
-        "newer_epochs",
-        "low_limit",
-    ],
-)
+@pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_broken_protocol_is_caught(monkeypatch: pytest.MonkeyPatch, mutation: str) -> None:
     """Each rule that looks too long closes a hole: without it some schedule fails."""
     MUTATIONS[mutation](monkeypatch)
@@ -202,87 +256,3 @@ def _fails(seed: int) -> bool:
     except (Violation, Internal, AssertionError):
         return True
     return False
-
-
-def _repeat_other_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take a lost answer for a failure, and go on."""
-    from palimp.engine.protocol import lane
-    from palimp.engine.protocol.records import encode
-    from palimp.engine.protocol.requests import InDoubt, Refused, Replace
-
-    def swap(lane_: Any, new: Any) -> Any:
-        try:
-            version = yield Replace(lane_.key, encode(new), lane_.version)
-        except (InDoubt, Refused):
-            return
-        if version is None:
-            raise lane.Fenced(new)
-        lane_.manifest, lane_.version = new, version
-
-    for module in (protocol.ship, protocol.compact):
-        monkeypatch.setattr(sys.modules[module.__module__], "swap", swap)
-
-
-def _no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a fork live whatever its parent names when it is read again."""
-    monkeypatch.setattr(branches_module, "all", lambda _: True, raising=False)
-
-
-def _reuse_txids(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hand out numbers from the head on, not from the limit on."""
-    monkeypatch.setattr(
-        own.Taken,
-        "first_txid",
-        property(lambda self: self.before.txid + 1 if self.before else 1),
-    )
-
-
-def _one_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Collect by what this branch's manifest says, without asking the others."""
-
-    def manifests(db_id: str) -> Any:
-        return []
-        yield db_id
-
-    monkeypatch.setattr(sys.modules["palimp.engine.protocol.collect"], "_manifests", manifests)
-
-
-def _free_the_unwritten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take a stale name without making sure that its unwritten child cannot live any more."""
-    from palimp.engine.protocol.records import Manifest
-    from palimp.errors import Conflict
-
-    def free(db_id: str, name: str, held: Any, now: int) -> Any:
-        key = manifest_key(db_id, held.branch_id)
-        stored = yield from branches_module.read(key)
-        stale = now - held.formed_at > branches_module.FORMING_MS_MAX
-        if stored is None and stale:
-            return
-        manifest = branches_module.decode(stored.data, Manifest, key) if stored else None
-        if manifest is None or manifest.state != "deleted":
-            raise Conflict(f"branch {name!r} exists already", code="already_exists")
-
-    monkeypatch.setattr(branches_module, "_free", free)
-
-
-def _newer_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Collect segments of newer owners as well."""
-    monkeypatch.setattr(
-        sys.modules["palimp.engine.protocol.collect"], "segment_epoch", lambda key: 0
-    )
-
-
-def _low_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lower the limit to the head at a clean stop, whoever owned the branch before."""
-    monkeypatch.setattr(own, "max", lambda head, floor: head, raising=False)
-
-
-MUTATIONS = {
-    "repeat_other_bytes": _repeat_other_bytes,
-    "no_second_look": _no_second_look,
-    "reuse_txids": _reuse_txids,
-    "one_list": _one_list,
-    "free_the_unwritten": _free_the_unwritten,
-    "newer_epochs": _newer_epochs,
-    "low_limit": _low_limit,
-}

@@ -5,13 +5,14 @@ The world is omniscient: it checks the invariants whenever an object changes, no
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from palimp.engine.protocol.records import Manifest, decode
+from palimp.engine.protocol.records import History, Manifest, SegmentRef, decode
 from palimp.engine.protocol.requests import (
     Create,
     Delete,
@@ -27,9 +28,10 @@ from palimp.engine.protocol.requests import (
     Sleep,
     Stored,
 )
+from palimp.engine.protocol.timeline import Timeline
 
-PAGE = 3
 STALLS = 0.05
+HISTORY_OBJECTS_MAX = 20
 
 
 class Violation(AssertionError):
@@ -45,7 +47,6 @@ class Task:
     wakes_at: int | None = None
     ready: Any = None
     waiting: Operation | None = None
-    done: bool = False
 
 
 @dataclass(slots=True)
@@ -73,6 +74,9 @@ class World:
     def __init__(self, seed: int, *, faults: float = 0.06) -> None:
         self.random = random.Random(seed)
         self.faults = faults
+        self.page = 3
+        self.weights: dict[str, float] = {}
+        self.stalls: dict[str, float] = {}
         self.now = 1_000_000
         self.objects: dict[str, tuple[bytes, int]] = {}
         self.manifests: dict[str, Manifest] = {}
@@ -81,6 +85,14 @@ class World:
         self.disks: dict[str, Disk] = {}
         self.owners: dict[tuple[str, int], str] = {}
         self.dropped: dict[str, set[str]] = {}
+        # Of every branch that lives or forms: the keys it needs, and of those that live all the
+        # boundaries they ever had, each with its time.
+        self.needs: dict[str, frozenset[str]] = {}
+        self.boundaries: dict[str, dict[int, int]] = {}
+        self.histories: dict[str, tuple[SegmentRef, ...]] = {}
+        # Nodes keep every boundary that is as young as this; 0: none for its age.
+        self.fine_ms = 0
+        self.snapshots_ms = 0
         self.versions = 0
         self.steps = 0
         self.nonces = 0
@@ -95,10 +107,10 @@ class World:
 
     def step(self) -> bool:
         """Let one thing happen; False when nothing can."""
-        ready = [t for t in self.tasks if t.waiting is None and t.wakes_at is None and not t.done]
-        choices: list[tuple[Any, Any]] = [(self._advance, task) for task in ready]
         self.steps += 1
-        choices += [(self._fly, one) for one in self.flying if one.held_until <= self.steps]
+        ready = [t for t in self.tasks if t.waiting is None and t.wakes_at is None]
+        arriving = [one for one in self.flying if one.held_until <= self.steps]
+        choices = len(ready) + len(arriving)
         if not choices and self.flying:
             return True
         if not choices:
@@ -109,9 +121,12 @@ class World:
             self.now = max(self.now, first.wakes_at or 0)
             first.wakes_at = None
             return True
-        action, argument = self.random.choice(choices)
-        action(argument)
-        if self.random.random() < 0.05:
+        chosen = self.random.randrange(choices)
+        if chosen < len(ready):
+            self._advance(ready[chosen])
+        else:
+            self._fly(arriving[chosen - len(ready)])
+        if self.random.random() < 0.1:
             self._wake()
         return True
 
@@ -163,21 +178,24 @@ class World:
     def _resume(self, task: Task, go: Any) -> None:
         try:
             request = go()
+            # Nobody else can tell when these were answered, so it costs no step.
+            while isinstance(request, Nonce | Now):
+                request = task.steps.send(self._local(task.node, request))
         except StopIteration:
-            task.done = True
             self.tasks.remove(task)
             return
         if isinstance(request, Sleep):
-            task.wakes_at = self.now + int(request.seconds * 1000)
+            if request.seconds:
+                task.wakes_at = self.now + int(request.seconds * 1000)
             return
         answer = self._local(task.node, request)
         if answer is not self:
             task.ready = answer
             return
         operation = Operation(request, task)
-        if self.random.random() < STALLS:
+        if self.random.random() < self.stalls.get(task.node, STALLS):
             # Paused between decision and deed, while everybody else goes on.
-            operation.held_until = self.steps + self.random.randrange(10, 150)
+            operation.held_until = self.steps + self.random.randrange(10, 300)
         task.waiting = operation
         self.flying.append(operation)
 
@@ -219,11 +237,11 @@ class World:
             self.flying.remove(operation)
             if task is not None:
                 task.waiting = None
-                if isinstance(operation.answer, Exception):
-                    error = operation.answer
-                    self._resume(task, lambda: task.steps.throw(error))
+                answer = operation.answer
+                if isinstance(answer, Exception):
+                    self._resume(task, lambda: task.steps.throw(answer))
                 else:
-                    task.ready = operation.answer
+                    self._resume(task, lambda: task.steps.send(answer))
 
     def _throw(self, operation: Operation, task: Task, error: Exception) -> None:
         operation.task = None
@@ -232,8 +250,8 @@ class World:
         task.waiting = None
         self._resume(task, lambda: task.steps.throw(error))
 
-    def _count(self, what: str) -> None:
-        self.counts[what] = self.counts.get(what, 0) + 1
+    def _count(self, what: str, number: int = 1) -> None:
+        self.counts[what] = self.counts.get(what, 0) + number
 
     # -- the store ------------------------------------------------------------------------------
 
@@ -256,7 +274,7 @@ class World:
             keys = sorted(
                 k for k in self.objects if k.startswith(request.prefix) and k > request.after
             )
-            operation.answer = keys[:PAGE]
+            operation.answer = keys[: self.page]
         elif isinstance(request, Delete):
             self._delete(request.key)
         elif isinstance(request, Join):
@@ -274,10 +292,10 @@ class World:
 
     def _delete(self, key: str) -> None:
         for name, manifest in self.manifests.items():
-            if manifest.state == "live" and manifest.names(key):
-                raise Violation(f"{key} was deleted while {name} names it")
-        self.objects.pop(key, None)
-        self._count("deleted")
+            if manifest.state == "live" and key in self.needs[name]:
+                raise Violation(f"{key} was deleted while {name} needs it")
+        if self.objects.pop(key, None) is not None:
+            self._count("deleted")
 
     # -- invariants that hold at every moment ---------------------------------------------------
 
@@ -291,33 +309,99 @@ class World:
                 raise Violation(f"{key}: epoch or txid ran backwards")
             if old.state == "deleted":
                 raise Violation(f"{key}: a tombstone was written over")
-            gone = {ref.key for ref in old.chain()} - {ref.key for ref in new.chain()}
-            if old.state != "forming":
-                self.dropped.setdefault(key, set()).update(gone)
-        back = self.dropped.get(key, set()) & {ref.key for ref in new.chain()}
-        if back:
-            raise Violation(f"{key} regained {back}")
         if new.owner is not None and new.state == "live":
             holder = self.owners.setdefault((key, new.epoch), new.owner.nonce)
             if holder != new.owner.nonce:
                 raise Violation(f"{key}: two owners linked under epoch {new.epoch}")
-        at = 0
-        for ref in new.chain():
-            if ref.min != at + 1 and not (ref.min == 1 and at == 0):
-                raise Violation(f"{key}: a gap before txid {ref.min}, the chain ends at {at}")
-            at = ref.max
-            if new.state == "live" and ref.key not in self.objects:
-                raise Violation(f"{key} names {ref.key}, which does not exist")
-        if at != new.txid:
-            raise Violation(f"{key}: the chain ends at {at}, the head is {new.txid}")
         if new.txid > new.limit:
             raise Violation(f"{key}: head {new.txid} is over the limit {new.limit}")
+        self._check_chain(key, new)
         self.manifests[key] = new
+        if new.state == "deleted":
+            self.needs.pop(key, None)
+        elif old is None or (old.chain(), old.history) != (new.chain(), new.history):
+            self._check_timeline(key, old, self.timeline(new))
+        if new.state == "live":
+            self._nothing_needed_is_missing(key)
+
+    def _check_chain(self, key: str, new: Manifest) -> None:
+        chain = new.chain()
+        if chain and (chain[0] is not new.snapshot or chain[0].min != 1):
+            raise Violation(f"{key}: the chain does not begin with a snapshot")
+        at = 0
+        for ref in chain:
+            if ref.min != at + 1:
+                raise Violation(f"{key}: a gap before txid {ref.min}, the chain ends at {at}")
+            at = ref.max
+        if at != new.txid:
+            raise Violation(f"{key}: the chain ends at {at}, the head is {new.txid}")
+        if chain and (chain[-1].commit, chain[-1].checksum) != (new.commit_pages, new.checksum):
+            raise Violation(f"{key}: the last reference is not of the head's pages and checksum")
+
+    def _check_timeline(self, key: str, old: Manifest | None, timeline: Timeline) -> None:
+        """No reference comes back, no boundary changes its time or goes before its time."""
+        needs = frozenset(timeline.keys())
+        if old is not None and old.state == "live":
+            self.dropped.setdefault(key, set()).update(self.needs[key] - needs)
+        self.needs[key] = needs
+        back = self.dropped.get(key, set()) & needs
+        if back:
+            raise Violation(f"{key} regained {back}")
+        if len(timeline.manifest.history) > HISTORY_OBJECTS_MAX:
+            raise Violation(f"{key} names {len(timeline.manifest.history)} history objects")
+        if timeline.manifest.state != "live":
+            return
+        times = timeline.times()
+        if list(times.values()) != sorted(times.values()):
+            raise Violation(f"{key}: the times of its boundaries run backwards: {times}")
+        known = self.boundaries.setdefault(key, {})
+        for txid, at in times.items():
+            if known.setdefault(txid, at) != at:
+                raise Violation(f"{key}: txid {txid} was of {known[txid]} and is of {at}")
+        self._kept_points_stay(key, timeline.manifest, times)
+
+    def _kept_points_stay(self, key: str, manifest: Manifest, times: dict[int, int]) -> None:
+        for name, txid in manifest.checkpoints.items():
+            if txid not in times:
+                raise Violation(f"{key}: checkpoint {name} names {txid}, no way leads there")
+        if self.fine_ms:
+            early = [
+                txid
+                for txid, at in self.boundaries[key].items()
+                if at >= self.now - self.fine_ms and txid not in times
+            ]
+            if early:
+                raise Violation(f"{key}: boundaries {early} went before their time")
+
+    def _nothing_needed_is_missing(self, key: str) -> None:
+        missing = [name for name in self.needs[key] if name not in self.objects]
+        if missing:
+            raise Violation(f"{key} needs {missing}, which do not exist")
+
+    def timeline(self, manifest: Manifest) -> Timeline:
+        """Return what a manifest that lives or forms says, its history objects read."""
+        older: list[SegmentRef] = []
+        for part in manifest.history:
+            if part.key not in self.histories:
+                if part.key not in self.objects:
+                    raise Violation(f"{part.key} is named and does not exist")
+                data = self.objects[part.key][0]
+                refs = decode(data, History, part.key).refs
+                said = (len(refs), sum(ref.bytes for ref in refs), hashlib.sha256(data).hexdigest())
+                if said != (part.refs, part.bytes, part.sha256):
+                    raise Violation(f"{part.key} is not what its reference says")
+                self.histories[part.key] = refs
+            older += self.histories[part.key]
+        return Timeline(manifest, tuple(older))
 
     def log_of(self, manifest: Manifest) -> list[tuple[int, str]]:
-        """Return what a branch's objects say, in order."""
+        """Return what a branch's chain says, in order."""
+        return self.log_along(manifest.chain())
+
+    def log_along(self, path: tuple[SegmentRef, ...]) -> list[tuple[int, str]]:
+        """Return what the objects of a path say, in order."""
         log: list[tuple[int, str]] = []
-        for ref in manifest.chain():
+        for ref in path:
             if ref.key not in self.objects:
                 raise Violation(f"{ref.key} is named and missing")
             log += unpack(self.objects[ref.key][0])

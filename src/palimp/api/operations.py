@@ -11,6 +11,36 @@ from typing import Literal
 import msgspec
 
 from .base import Request, Result
+from .branches import (
+    Boundary,
+    Branches,
+    CheckpointDropped,
+    CheckpointInfo,
+    Checkpoints,
+    CreateCheckpoint,
+    DeleteBranch,
+    DeletedBranch,
+    DropCheckpoint,
+    Export,
+    Exported,
+    Fork,
+    Forked,
+    GetManifest,
+    GotManifest,
+    Import,
+    Imported,
+    ListBranches,
+    ListCheckpoints,
+    ListPoints,
+    PointPage,
+    Rewind,
+    Rewound,
+    Sync,
+    Verification,
+    Verify,
+    Wake,
+    Woken,
+)
 from .memories import (
     Forget,
     Forgotten,
@@ -25,7 +55,7 @@ from .memories import (
     Supersede,
     Written,
 )
-from .profiles import ListProfiles, Maintain, Maintained, ProfilePage
+from .profiles import ListNames, ListProfiles, Maintain, Maintained, NamePage, ProfilePage
 from .recall import Recall, RecallRequest
 from .sessions import (
     Append,
@@ -40,15 +70,36 @@ from .sessions import (
     Window,
 )
 
-__all__ = ["OPERATIONS", "Operation", "Target"]
+__all__ = ["NO_OPTIONS", "OPERATIONS", "Durability", "Operation", "Options", "Target"]
+
+Durability = Literal["local", "durable"]
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What an operation is aimed at: a namespace, one of its profiles, or (both None) the node."""
+    """What an operation is aimed at: a namespace, one of its profiles, or (both None) the node.
+
+    `at` is a point of the branch in wire form (`palimp.points`): what is read is what the branch
+    held there. A write has none.
+    """
 
     namespace: str | None = None
     profile: str | None = None
     branch: str = "main"
+    at: str | None = None
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How a write is carried out, beside what is written.
+
+    A repeat with the same `request_id` gets the answer of the first. When it returns, a `local`
+    write survives the process and a power cut, a `durable` one the loss of the machine too.
+    """
+
+    request_id: str | None = None
+    durability: Durability | None = None
+
+
+NO_OPTIONS = Options()
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,12 +245,132 @@ _ROWS = (
         "End a session: remove its tasks and, when asked, its transcript.",
     ),
     _row(
+        "branches.list",
+        f"GET {_PROFILE}/branches",
+        ListBranches,
+        Branches,
+        "read",
+        "Read the branches of a profile.",
+    ),
+    _row(
+        "branches.fork",
+        f"POST {_PROFILE}/branches",
+        Fork,
+        Forked,
+        "write writes",
+        "Make a branch of what a branch holds, or held at a point.",
+    ),
+    _row(
+        "branches.delete",
+        f"DELETE {_PROFILE}/branches/{{branch}}",
+        DeleteBranch,
+        DeletedBranch,
+        "admin writes idempotent",
+        "Remove a branch; its writers are stopped.",
+    ),
+    _row(
+        "checkpoints.create",
+        f"POST {_PROFILE}/checkpoints",
+        CreateCheckpoint,
+        CheckpointInfo,
+        "write writes",
+        "Name what a branch holds now, so that it stays readable.",
+    ),
+    _row(
+        "checkpoints.list",
+        f"GET {_PROFILE}/checkpoints",
+        ListCheckpoints,
+        Checkpoints,
+        "read",
+        "Read the checkpoints of a branch.",
+    ),
+    _row(
+        "checkpoints.delete",
+        f"DELETE {_PROFILE}/checkpoints/{{name}}",
+        DropCheckpoint,
+        CheckpointDropped,
+        "write writes idempotent",
+        "Remove the name of a checkpoint.",
+    ),
+    _row(
+        "points.list",
+        f"GET {_PROFILE}/points",
+        ListPoints,
+        PointPage,
+        "read",
+        "Read which txids of a branch can be read, forked from and returned to.",
+    ),
+    _row(
+        "rewind",
+        f"POST {_PROFILE}/rewind",
+        Rewind,
+        Rewound,
+        "admin writes",
+        "Return a branch to a point, in a commit that can be undone like any other.",
+    ),
+    _row(
+        "sync",
+        f"POST {_PROFILE}/sync",
+        Sync,
+        Boundary,
+        "write writes idempotent",
+        "Store all that was acknowledged so far where it survives the node.",
+    ),
+    _row(
+        "export",
+        f"GET {_PROFILE}/export",
+        Export,
+        Exported,
+        "read",
+        "Read a branch, as it is or was at a point, as one plain SQLite file.",
+    ),
+    _row(
+        "import",
+        f"POST {_PROFILE}/import",
+        Import,
+        Imported,
+        "admin writes",
+        "Fill a profile that was never written with an exported file.",
+    ),
+    _row(
+        "verify",
+        f"GET {_PROFILE}/verify",
+        Verify,
+        Verification,
+        "read",
+        "Check every object of a profile's history, byte by byte.",
+    ),
+    _row(
+        "manifest",
+        f"GET {_PROFILE}/manifest",
+        GetManifest,
+        GotManifest,
+        "read",
+        "Read what the manifest of a branch says.",
+    ),
+    _row(
+        "wake",
+        f"POST {_PROFILE}/wake",
+        Wake,
+        Woken,
+        "admin writes idempotent",
+        "Build the local file of a branch from the object store.",
+    ),
+    _row(
         "profiles.list",
         "GET /v1/memory/{namespace}",
         ListProfiles,
         ProfilePage,
         "read",
         "Read the profiles of a namespace.",
+    ),
+    _row(
+        "names.list",
+        "GET /v1/memory",
+        ListNames,
+        NamePage,
+        "read",
+        "Read the namespaces and profiles of the whole store.",
     ),
     _row(
         "maintain",

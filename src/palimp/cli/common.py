@@ -13,16 +13,19 @@ import click
 import palimp
 
 from ..api.base import Result
-from ..client import Client, Profile
+from ..client import Client, PastProfile, Profile
 from ..clock import format_ms
 from ..errors import Invalid
+from ..points import Point
 
 __all__ = [
     "Place",
+    "at_option",
     "echo_json",
     "echo_txid",
     "given",
     "json_lines",
+    "object_store_option",
     "place_options",
     "profile_argument",
     "when",
@@ -34,15 +37,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Place:
     """Where a command works, and how it answers."""
 
-    def __init__(self, data: str | None, namespace: str, as_json: bool) -> None:
+    def __init__(
+        self, data: str | None, namespace: str, as_json: bool, object_store: str | None = None
+    ) -> None:
         self.data = data
         self.namespace = namespace
         self.as_json = as_json
+        self._settings = given({"object_store": object_store})
 
     @contextmanager
     def client(self) -> Iterator[Client]:
         """Open the folder for one command."""
-        with palimp.open(self.data) as mem:
+        with palimp.open(self.data, **self._settings) as mem:
             yield mem
 
     @contextmanager
@@ -51,9 +57,19 @@ class Place:
         with self.client() as mem:
             yield mem.profile(name, namespace=self.namespace)
 
+    @contextmanager
+    def reading(self, name: str, at: str | None) -> Iterator[Profile | PastProfile]:
+        """Open the folder and name a profile in it, as it is or as it was at a point."""
+        point = None if at is None else Point.parse(at)
+        with self.profile(name) as store:
+            yield store if point is None else store.at(point)
+
 
 def place_options(command: F) -> F:
-    """Add --data, --namespace and --json, and hand them on as `place`."""
+    """Add --data, --namespace and --json, and hand them on as `place`.
+
+    So is what `object_store_option` adds.
+    """
 
     @click.option(
         "--data",
@@ -63,13 +79,28 @@ def place_options(command: F) -> F:
     @click.option("--namespace", default="default", show_default=True, help="Namespace.")
     @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
     @functools.wraps(command)
-    def wrapped(*args: Any, data: str | None, namespace: str, as_json: bool, **rest: Any) -> Any:
-        return command(*args, place=Place(data, namespace, as_json), **rest)
+    def wrapped(
+        *args: Any,
+        data: str | None,
+        namespace: str,
+        as_json: bool,
+        object_store: str | None = None,
+        **rest: Any,
+    ) -> Any:
+        return command(*args, place=Place(data, namespace, as_json, object_store), **rest)
 
     return wrapped  # type: ignore[return-value]
 
 
 profile_argument = click.argument("profile")
+object_store_option = click.option(
+    "--object-store",
+    metavar="URL",
+    help="Where the history is kept. [default: PALIMP_OBJECT_STORE, else in the folder]",
+)
+at_option = click.option(
+    "--at", metavar="POINT", help="As it was at a checkpoint, a txid, or an RFC 3339 time."
+)
 
 
 def given(fields: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,11 @@ from ..errors import Error, Internal
 from .main import cli
 
 _PROFILE = "mara"
+# Acknowledged, then killed without a chance to close anything.
+_KILLED = """import os, signal, palimp
+written = palimp.open().profile("mara").remember("The ferry leaves at 6:40", topic="ferry")
+print("acknowledged:", written.status, "txid", written.txid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)"""
 _QUESTION = "who is lending Mara a hydrophone until June?"
 
 
@@ -68,11 +74,44 @@ def command() -> None:
     identity = found["memories"][0]["id"]
     _run("memory", "forget", _PROFILE, identity)
     _run("memory", "get", _PROFILE, identity)
+    _history()
     click.echo("\nThe same from Python:")
     click.echo("  import palimp")
     click.echo(f"  with palimp.open({str(folder)!r}) as mem:")
     click.echo(f"      mem.profile({_PROFILE!r}).recall({_QUESTION!r})")
     click.echo(f"\nRemove the demo's folder with: rm -r {shlex.quote(str(folder.parent))}")
+
+
+def _history() -> None:
+    """Show what the history is for: a crash, a mistake, an attempt."""
+    _say("7. Pull the plug: a process writes, is told so, and is killed at once. Nothing is lost.")
+    _show(f"python -c {shlex.quote(_KILLED)}")
+    done = subprocess.run(  # noqa: S603 - this interpreter, and the text above
+        [sys.executable, "-c", _KILLED], capture_output=True, text=True, check=False
+    )
+    click.echo(done.stdout.strip())
+    click.echo(f"(killed by signal {-done.returncode})")
+    _run("memory", "recall", _PROFILE, "when does the ferry leave?", "-k", "1")
+
+    _say("8. Poison: a run that goes wrong. Name the state before it, and return to it.")
+    _run("branch", "checkpoint", _PROFILE, "before-run")
+    _run(
+        "memory", "remember", _PROFILE, "Mara is allergic to nothing at all", "--topic",
+        "user.allergy",
+    )  # fmt: skip
+    _run("memory", "recall", _PROFILE, "what is Mara allergic to?", "-k", "1")
+    _run("branch", "rewind", _PROFILE, "before-run")
+    _run("memory", "recall", _PROFILE, "what is Mara allergic to?", "-k", "1")
+    _say("   A rewind is a commit of its own: what was wrong can still be looked at.")
+    _run("branch", "points", _PROFILE, "--limit", "3")
+
+    _say("9. Fork: try something on a branch of its own, without a copy; main stays as it is.")
+    _run("branch", "fork", _PROFILE, "trial", "--ttl", "3600")
+    _run("memory", "remember", f"{_PROFILE}@trial", "Mara moves to Lisbon", "--topic", "user.home")
+    _run("memory", "recall", f"{_PROFILE}@trial", "where does she move?", "-k", "1")
+    _run("memory", "list", _PROFILE, "--topic", "user.home")
+    _run("branch", "list", _PROFILE)
+    _run("verify", _PROFILE)
 
 
 def _conversation() -> Path:

@@ -11,6 +11,7 @@ from ..api.limits import BATCH_ITEMS_MAX, K_DEFAULT
 from ..errors import Error, Invalid
 from .common import (
     Place,
+    at_option,
     echo_json,
     echo_txid,
     given,
@@ -181,16 +182,24 @@ def import_(context: click.Context, place: Place, profile: str, file: IO[str]) -
 @click.option("--explain", is_flag=True, help="Say what every signal was worth.")
 @click.option("--context", is_flag=True, help="Print text for a prompt instead.")
 @_filter_fields
+@at_option
 @place_options
 def recall(
-    place: Place, profile: str, query: str | None, k: int, context: bool, **options: Any
+    place: Place,
+    profile: str,
+    query: str | None,
+    k: int,
+    context: bool,
+    at: str | None,
+    **options: Any,
 ) -> None:
     """Rank the memories that matter to QUERY.
 
     \b
     palimp memory recall alice "which seat does she like?" --explain
+    palimp memory recall alice "which seat does she like?" --at before-run
     """
-    with place.profile(profile) as store:
+    with place.reading(profile, at) as store:
         found = store.recall(query, k=k, **given(options))
     if place.as_json:
         echo_json(found)
@@ -203,10 +212,11 @@ def recall(
 @command.command("get")
 @profile_argument
 @click.argument("id")
+@at_option
 @place_options
-def get(place: Place, profile: str, id: str) -> None:
+def get(place: Place, profile: str, id: str, at: str | None) -> None:
     """Show memory ID, superseded or not."""
-    with place.profile(profile) as store:
+    with place.reading(profile, at) as store:
         memory = store.get(id)
     if place.as_json:
         echo_json(memory)
@@ -222,13 +232,14 @@ def get(place: Place, profile: str, id: str) -> None:
 @click.option("--topic", help="Exact topic.")
 @click.option("--limit", type=int, help="At most that many. [default: all]")
 @_filter_fields
+@at_option
 @place_options
-def list_(place: Place, profile: str, limit: int | None, **filters: Any) -> None:
+def list_(place: Place, profile: str, limit: int | None, at: str | None, **filters: Any) -> None:
     """List memories, newest first."""
     if limit is not None and limit < 1:
         raise Invalid(f"limit is {limit}; give 1 or more")
     memories = []
-    with place.profile(profile) as store:
+    with place.reading(profile, at) as store:
         for memory in store.list(**given(filters)):
             memories.append(memory)
             if len(memories) == limit:
@@ -244,10 +255,11 @@ def list_(place: Place, profile: str, limit: int | None, **filters: Any) -> None
 @profile_argument
 @click.argument("id", required=False)
 @click.option("--topic", help="The history of a topic instead.")
+@at_option
 @place_options
-def history(place: Place, profile: str, id: str | None, topic: str | None) -> None:
+def history(place: Place, profile: str, id: str | None, topic: str | None, at: str | None) -> None:
     """Show how memory ID, or a topic, changed: oldest first."""
-    with place.profile(profile) as store:
+    with place.reading(profile, at) as store:
         versions = store.history(id, topic=topic)
     if place.as_json:
         echo_json(versions)

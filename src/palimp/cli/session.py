@@ -8,7 +8,7 @@ import click
 
 from ..api import Turn
 from ..api.sessions import TURN_SEARCH_DEFAULT, WINDOW_DEFAULT
-from .common import Place, echo_json, echo_txid, place_options, profile_argument, when
+from .common import Place, at_option, echo_json, echo_txid, place_options, profile_argument, when
 
 _session_argument = click.argument("session")
 
@@ -45,10 +45,11 @@ def append(place: Place, profile: str, session: str, role: str, content: str, **
 @profile_argument
 @_session_argument
 @click.option("--last", type=int, default=WINDOW_DEFAULT, show_default=True, help="How many.")
+@at_option
 @place_options
-def window(place: Place, profile: str, session: str, last: int) -> None:
+def window(place: Place, profile: str, session: str, last: int, at: str | None) -> None:
     """Show the last turns, oldest first."""
-    with place.profile(profile) as store:
+    with place.reading(profile, at) as store:
         turns = store.session(session).window(last)
     if place.as_json:
         echo_json(turns)
@@ -62,10 +63,11 @@ def window(place: Place, profile: str, session: str, last: int) -> None:
 @_session_argument
 @click.argument("query")
 @click.option("-k", type=int, default=TURN_SEARCH_DEFAULT, show_default=True, help="How many.")
+@at_option
 @place_options
-def search(place: Place, profile: str, session: str, query: str, k: int) -> None:
+def search(place: Place, profile: str, session: str, query: str, k: int, at: str | None) -> None:
     """Rank the turns of a session."""
-    with place.profile(profile) as store:
+    with place.reading(profile, at) as store:
         found = store.session(session).search(query, k=k)
     if place.as_json:
         echo_json(found)
@@ -77,10 +79,11 @@ def search(place: Place, profile: str, session: str, query: str, k: int) -> None
 
 @command.command("list")
 @profile_argument
+@at_option
 @place_options
-def list_(place: Place, profile: str) -> None:
+def list_(place: Place, profile: str, at: str | None) -> None:
     """List sessions, most recently active first."""
-    with place.profile(profile) as store:
+    with place.reading(profile, at) as store:
         sessions = list(store.sessions())
     if place.as_json:
         echo_json(list(sessions))

@@ -5,7 +5,24 @@
 
 from __future__ import annotations
 
-from ._async import AsyncClient, AsyncProfile, AsyncSession
-from ._sync import Client, Profile, Session
+from ._async import (
+    AsyncClient,
+    AsyncPastProfile,
+    AsyncProfile,
+    AsyncSession,
+    AsyncTranscript,
+)
+from ._sync import Client, PastProfile, Profile, Session, Transcript
 
-__all__ = ["AsyncClient", "AsyncProfile", "AsyncSession", "Client", "Profile", "Session"]
+__all__ = [
+    "AsyncClient",
+    "AsyncPastProfile",
+    "AsyncProfile",
+    "AsyncSession",
+    "AsyncTranscript",
+    "Client",
+    "PastProfile",
+    "Profile",
+    "Session",
+    "Transcript",
+]

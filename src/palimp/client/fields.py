@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeAlias, TypedDict
 
 from ..api import MemoryInput, MemoryType
+from ..points import Point
 
 __all__ = [
     "FilterFields",
@@ -15,12 +16,17 @@ __all__ = [
     "ListFields",
     "MemoryFields",
     "MemoryLike",
+    "PointLike",
     "RecallFields",
     "Time",
 ]
 
 Time: TypeAlias = datetime | int | str
 """A point in time: a datetime (naive means UTC), milliseconds since 1970, or RFC 3339 text."""
+
+
+PointLike: TypeAlias = Point | str | datetime
+"""A point of a branch's history: a `Point`, a checkpoint's name, or a time."""
 
 
 class HasId(Protocol):

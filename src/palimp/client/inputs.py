@@ -1,16 +1,24 @@
-"""From a caller's arguments to the requests of the wire."""
+"""From a caller's arguments to the requests of the wire, and from exports to a caller's files."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ..api import (
+    NO_OPTIONS,
     Append,
+    Durability,
+    Fork,
     HistoryOf,
+    Import,
     Ingest,
     ListMemories,
     MemoryInput,
+    Options,
     RecallRequest,
     SearchTurns,
     Supersede,
@@ -18,16 +26,25 @@ from ..api import (
     to_request,
 )
 from ..api.base import Request
+from ..api.limits import IMPORT_BYTES_MAX
 from ..clock import parse_ms, parse_seconds
-from ..errors import Error, Invalid, in_batch
-from .fields import IdLike, MemoryLike
+from ..disk import replace_file
+from ..errors import Conflict, Error, Invalid, NotFound, Unavailable, in_batch
+from ..points import Point
+from .fields import IdLike, MemoryLike, PointLike
 
 __all__ = [
     "append_request",
+    "check_free",
+    "fork_request",
     "history_request",
+    "import_request",
     "ingest_request",
     "list_request",
+    "options",
+    "point",
     "recall_request",
+    "save",
     "search_request",
     "supersede_request",
     "text_id",
@@ -114,6 +131,82 @@ def search_request(session: str, query: str | None, embedding: Any, k: int) -> S
     """Return the request that searches a transcript."""
     fields = {"session": session, "query": query, "embedding": embedding, "k": k}
     return to_request(SearchTurns, fields, "search")
+
+
+def options(durability: Durability | None, request_id: str | None) -> Options:
+    """Return how a write is to be carried out."""
+    if durability is None and request_id is None:
+        return NO_OPTIONS
+    return Options(request_id=request_id, durability=durability)
+
+
+def point(value: PointLike) -> Point:
+    """Return a point given as one, as a checkpoint's name, or as a time."""
+    if isinstance(value, Point):
+        return value
+    if isinstance(value, str):
+        return Point.checkpoint(value)
+    if isinstance(value, datetime):
+        return Point.time(value)
+    raise Invalid(
+        f"{value!r:.80} is no point; give a Point (Point.txid(41), what checkpoint() returned, "
+        "the .point of what points() lists), a checkpoint's name, or a datetime"
+    )
+
+
+def fork_request(name: str, at: PointLike | None, ttl: timedelta | float | None) -> Fork:
+    """Return the request that makes a branch."""
+    fields = {
+        "name": name,
+        "at": None if at is None else str(point(at)),
+        "ttl": None if ttl is None else parse_seconds(ttl, "ttl"),
+    }
+    return to_request(Fork, fields, "fork")
+
+
+def import_request(path: str | os.PathLike[str]) -> Import:
+    """Return the request that brings in a file; the file is read whole."""
+    try:
+        with Path(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > IMPORT_BYTES_MAX:
+                raise Invalid(
+                    f"{path} has {size:,} bytes, at most {IMPORT_BYTES_MAX:,} can be imported",
+                    code="payload_too_large",
+                )
+            return Import(data=file.read())
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {path}") from None
+    except OSError as error:
+        raise Invalid(f"{path} cannot be read: {error.strerror}") from error
+
+
+def check_free(path: str | os.PathLike[str], overwrite: bool) -> Path:
+    """Return the path if a database file may be written there; raises `Conflict` otherwise.
+
+    A journal beside it is refused always: SQLite would take it for the new file's.
+    """
+    file = Path(path)
+    taken = () if overwrite else (file,)
+    for one in (*taken, *(file.with_name(file.name + end) for end in ("-wal", "-journal"))):
+        if os.path.lexists(one):
+            raise Conflict(
+                f"{one} exists; move it away, name another file"
+                + (", or say overwrite=True" if one == file else ""),
+                code="already_exists",
+            )
+    return file
+
+
+def save(path: str | os.PathLike[str], data: bytes, overwrite: bool) -> None:
+    """Put an exported file in its place: whole, on the disk, or not at all."""
+    file = check_free(path, overwrite)
+    try:
+        replace_file(file, data)
+    except FileNotFoundError:
+        raise NotFound(f"there is no folder {file.parent}") from None
+    except OSError as error:
+        raise Unavailable(f"{file} cannot be written: {error.strerror}") from error
 
 
 def _listed(items: Iterable[T], method: str, what: str) -> list[T]:

@@ -70,6 +70,10 @@ class Capture:
         """Whether a snapshot has to be shipped before a segment can be."""
         return self._base is None
 
+    def follows(self, connection: apsw.Connection) -> bool:
+        """Whether these are the commits of this connection."""
+        return self._connection is connection
+
     @property
     def backlog_pages(self) -> int:
         """How many pages are committed and not shipped; never more than the database has."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+import msgspec
 
 from .. import ltx
 from ..clock import Clock
@@ -36,8 +37,7 @@ __all__ = ["Outside", "drive"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
+class Outside(msgspec.Struct, frozen=True):
     """What a protocol is carried out on.
 
     `record_epoch` writes durably beside the local files before it returns. Setting `stopping` ends
@@ -47,15 +47,17 @@ class Outside:
     store: ObjectStore
     clock: Clock
     record_epoch: Callable[[RecordEpoch], None]
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: threading.Event = msgspec.field(default_factory=threading.Event)
 
 
-def drive(steps: Steps[T], outside: Outside) -> T:
+def drive(steps: Steps[T], outside: Outside, seconds: float | None = None) -> T:
     """Run a protocol to its end in this thread and return what it returns.
 
     Raises what the protocol raises, and `Unavailable` (`in_doubt`: the last request may have
-    happened) when `stopping` is set while it waits for a store that does not answer.
+    happened) when `stopping` is set while it waits for a store that does not answer, or when it
+    would wait for longer than `seconds` after the call began. It is abandoned then as by a crash.
     """
+    ends = None if seconds is None else outside.clock.monotonic() + seconds
     answer: Any = None
     failure: Exception | None = None
     while True:
@@ -66,6 +68,15 @@ def drive(steps: Steps[T], outside: Outside) -> T:
             return result
         answer, failure = None, None
         if isinstance(request, Sleep):
+            if ends is not None and outside.clock.monotonic() + request.seconds > ends:
+                steps.close()
+                raise Unavailable(
+                    f"{outside.store.name} did not answer for {seconds:g} s; what was being "
+                    "written may or may not be there: repeat the request",
+                    reason="store",
+                    in_doubt=True,
+                    retry_after=1.0,
+                )
             if outside.stopping.wait(request.seconds):
                 steps.close()
                 raise Unavailable(

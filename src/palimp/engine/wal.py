@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,7 +127,8 @@ class Wal:
 
     def close(self) -> None:
         """Let go of the hook and the file; the connection will not checkpoint when it closes."""
-        self._connection.set_wal_hook(None)
+        with suppress(apsw.ConnectionClosedError):
+            self._connection.set_wal_hook(None)
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

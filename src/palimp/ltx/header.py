@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from .checksum import EMPTY_DATABASE, Bytes
 from .damage import Txids, damaged, unreadable
@@ -37,8 +38,7 @@ assert _HEADER.size == HEADER_BYTES
 assert _TRAILER.size == TRAILER_BYTES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(msgspec.Struct, frozen=True, kw_only=True):
     """What a segment does: 100 bytes.
 
     | offset | size | field |
@@ -196,8 +196,7 @@ class Header:
         return header
 
 
-@dataclass(frozen=True, slots=True)
-class Trailer:
+class Trailer(msgspec.Struct, frozen=True):
     """What seals a segment: 16 bytes.
 
     | offset | size | field |

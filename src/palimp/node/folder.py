@@ -1,9 +1,11 @@
 """The folder on disk: ours or not, of which format, and owned by which process.
 
-palimp.json   {"format": 1, ...}: what this folder is and who may read it
+palimp.json   {"format": 2, ...}: what this folder is, who may read it, and of which store
 lock          held (flock) by the process that has the folder open; never renamed or removed
 README.txt    for the person who finds the folder
-hot/          one directory a profile
+hot/          one directory a database: its branches' files; can be rebuilt from the store
+objects/      the store, where no other is set
+cache/        earlier states; can be rebuilt
 """
 
 from __future__ import annotations
@@ -16,15 +18,18 @@ from weakref import WeakSet
 
 import msgspec
 
-from ..disk import sync_path
+from ..disk import replace_file, sync_path
 from ..errors import Invalid, Unavailable
+from ..ids import random_id
 
 __all__ = ["FORMAT", "Folder"]
 
-FORMAT = 1
+FORMAT = 2
 _MARK = "palimp.json"
+_NODE_CHARS = 8
 _README = """This folder holds the memories of a Palimpsest database.
-Each profile under hot/ is an SQLite file.
+objects/ (or the object store it was opened with) is the history and the truth; hot/ and cache/
+are made from it again, except for what was written last and not shipped yet.
 
 Do not edit or copy files in here while a program has the folder open.
 """
@@ -38,6 +43,8 @@ class _Mark(msgspec.Struct, kw_only=True):
 
     product: str
     format: int
+    node: str = ""
+    store: str = ""
 
 
 class Folder:
@@ -62,8 +69,28 @@ class Folder:
 
     @property
     def databases(self) -> Path:
-        """Where the profiles are."""
+        """Where the local files are."""
         return self.path / "hot"
+
+    @property
+    def node(self) -> str:
+        """The word by which this folder is known as a node."""
+        return self._mark.node
+
+    def bind(self, store_id: str, name: str) -> None:
+        """Remember which store the local files are of; refuse another one.
+
+        A folder without local files may change to another store.
+        """
+        if self._mark.store == store_id:
+            return
+        if self._mark.store and any(self.databases.iterdir()):
+            raise Invalid(
+                f"{self.path} holds local files of another object store than {name}; set "
+                "PALIMP_OBJECT_STORE to the store they are of, copy that store's objects to the "
+                "new one first, or use an empty folder"
+            )
+        self._write_mark(msgspec.structs.replace(self._mark, store=store_id))
 
     def close(self) -> None:
         """Let the next process have the folder."""
@@ -81,7 +108,7 @@ class Folder:
             self.path.mkdir(mode=0o700)
         mark = self.path / _MARK
         # What a crash may leave of a folder that was being made does not make it somebody else's.
-        strange = set(os.listdir(self.path)) - {"lock", f"{_MARK}.new"}
+        strange = set(os.listdir(self.path)) - {"lock", f".{_MARK}.new"}
         if strange and not mark.exists():
             raise Invalid(
                 f"{self.path} is not empty and not a Palimpsest folder (it has no {_MARK}); "
@@ -90,10 +117,11 @@ class Folder:
         self._lock = self._take_lock()
         try:
             if mark.exists():
-                self._check(mark)
+                self._mark = self._check(mark)
             else:
-                self._found(mark)
+                self._found()
             self.databases.mkdir(mode=0o700, exist_ok=True)
+            sync_path(self.path)
         except BaseException:
             os.close(self._lock)
             raise
@@ -119,7 +147,7 @@ class Folder:
             raise
         return descriptor
 
-    def _check(self, mark: Path) -> None:
+    def _check(self, mark: Path) -> _Mark:
         try:
             found = msgspec.json.decode(mark.read_bytes(), type=_Mark)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -132,19 +160,23 @@ class Folder:
                 "open it with the release that wrote it, or a newer one",
                 reason="format",
             )
+        if found.format < FORMAT:
+            raise Invalid(
+                f"{self.path} has format {found.format}, which only unreleased versions wrote; "
+                f"this release reads {FORMAT}. Use another folder"
+            )
+        return found
 
-    def _found(self, mark: Path) -> None:
-        fresh = mark.with_name(_MARK + ".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, msgspec.json.encode(_Mark(product="palimpsest", format=FORMAT)))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(fresh, mark)
-        for folder in (self.path, self.path.absolute().parent):
-            sync_path(folder)
+    def _found(self) -> None:
+        # Before the mark: a process that finds one does not sync the folder's own name again.
+        sync_path(self.path.absolute().parent)
+        node = random_id("")[1 : 1 + _NODE_CHARS]
+        self._write_mark(_Mark(product="palimpsest", format=FORMAT, node=node))
         (self.path / "README.txt").write_text(_README)
+
+    def _write_mark(self, mark: _Mark) -> None:
+        replace_file(self.path / _MARK, msgspec.json.encode(mark))
+        self._mark = mark
 
 
 def _abandon_all() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..api.convert import nearest
-from ..engine.local import HOT_CAP_DEFAULT
+from ..engine import Options
 from ..errors import Invalid
 
 __all__ = ["ENVIRONMENT_ONLY", "PREFIX", "SETTINGS", "Settings", "load_settings"]
@@ -27,13 +27,48 @@ ENVIRONMENT_ONLY = {
 }
 
 
+_ENGINE = Options()
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set."""
 
     data_dir: str = "./memory"
     source: str | None = None
     embed_provider: Literal["bundled", "none"] = "bundled"
-    hot_cap: int = HOT_CAP_DEFAULT
+    object_store: str | None = None
+    node_id: str | None = None
+    durability: Literal["local", "durable"] = "local"
+    ship_interval: float = _ENGINE.ship_interval
+    ship_backlog_bytes: int = _ENGINE.backlog_bytes
+    write_queue_depth: int = _ENGINE.queue_depth
+    store_timeout: float = _ENGINE.patience
+    hot_cap: int = _ENGINE.hot_cap
+    hot_idle_secs: float = _ENGINE.hot_idle
+    warm_idle_secs: float = _ENGINE.warm_idle
+    cache_bytes: int = 64 << 20
+    past_cache_bytes: int = _ENGINE.past_budget
+    disk_budget_bytes: int = _ENGINE.disk_budget
+    disk_reserve_bytes: int = _ENGINE.disk_reserve
+    pitr_retention_secs: int = _ENGINE.fine_ms // 1000
+    pitr_snapshot_retention_secs: int = _ENGINE.snapshots_ms // 1000
+
+    def engine_options(self) -> Options:
+        """Return what concerns the engine, in its units."""
+        return Options(
+            ship_interval=self.ship_interval,
+            backlog_bytes=self.ship_backlog_bytes,
+            queue_depth=self.write_queue_depth,
+            patience=self.store_timeout,
+            hot_cap=self.hot_cap,
+            hot_idle=self.hot_idle_secs,
+            warm_idle=self.warm_idle_secs,
+            past_budget=self.past_cache_bytes,
+            disk_budget=self.disk_budget_bytes,
+            disk_reserve=self.disk_reserve_bytes,
+            fine_ms=self.pitr_retention_secs * 1000,
+            snapshots_ms=self.pitr_snapshot_retention_secs * 1000,
+        )
 
 
 # What each setting means, for `--help` and the reference.
@@ -41,9 +76,40 @@ SETTINGS: dict[str, str] = {
     "data_dir": "Folder that holds the memories; made when it does not exist.",
     "source": "Stamped on every memory this client writes that names no source of its own.",
     "embed_provider": "`bundled`: the static model in the package. `none`: no vectors of ours.",
-    "hot_cap": "How many profiles are kept open; each takes up to 6 file descriptors.",
+    "object_store": "Where the history is: `file:///path`, `s3://`, `gs://`, `az://` (extra "
+    "`cloud`) or `mem://` (tests). Without it: the folder `objects` in `data_dir`.",
+    "node_id": "The name of this node in manifests and messages; else one made with the folder.",
+    "durability": "What a write is that does not say: `local` survives the process and a power "
+    "cut, `durable` also the loss of this machine.",
+    "ship_interval": "Seconds after which what was written is stored in the object store.",
+    "ship_backlog_bytes": "Above so many bytes that wait for the store, writes are refused.",
+    "write_queue_depth": "How many writes may wait for one branch; one more is refused.",
+    "store_timeout": "Seconds a call waits for an object store that does not answer.",
+    "hot_cap": "How many branches are kept open; each takes up to 6 file descriptors.",
+    "hot_idle_secs": "Seconds without use after which a branch is closed.",
+    "warm_idle_secs": "Seconds without use after which its local file goes; the store has it.",
+    "cache_bytes": "Memory for pages of all open branches together.",
+    "past_cache_bytes": "Disk space for restored earlier states.",
+    "disk_budget_bytes": "Disk space for local files; the longest unused go first. 0: no limit.",
+    "disk_reserve_bytes": "With less free space than this, writes are refused.",
+    "pitr_retention_secs": "Seconds for which every boundary can be read and returned to.",
+    "pitr_snapshot_retention_secs": "Seconds for which the last snapshot of each day can be.",
 }
-_NUMBERS = {"hot_cap": (1, 100_000)}
+_NUMBERS: dict[str, tuple[float, float]] = {
+    "ship_interval": (0.01, 3_600),
+    "ship_backlog_bytes": (1 << 20, 1 << 50),
+    "write_queue_depth": (1, 100_000),
+    "store_timeout": (0.1, 3_600),
+    "hot_cap": (1, 100_000),
+    "hot_idle_secs": (0.1, 1 << 31),
+    "warm_idle_secs": (0.1, 1 << 31),
+    "cache_bytes": (1 << 20, 1 << 50),
+    "past_cache_bytes": (0, 1 << 50),
+    "disk_budget_bytes": (0, 1 << 60),
+    "disk_reserve_bytes": (0, 1 << 60),
+    "pitr_retention_secs": (0, 1 << 31),
+    "pitr_snapshot_retention_secs": (0, 1 << 31),
+}
 
 
 def load_settings(

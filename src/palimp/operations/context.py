@@ -2,59 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
-from ..api import Target
+import apsw
+import msgspec
+
+from ..api import NO_OPTIONS, Options, Target
+from ..api.base import Request
 from ..clock import Clock
-from ..engine import Database, LocalEngine
-from ..errors import Invalid, NotFound
-from ..ids import MAIN, NAMESPACE_CHARS_MAX, PUBLIC_ID_KEY, DatabaseName, check_name
+from ..engine import Address, Branch, Committed, Engine, PastDatabase, Repeat
+from ..errors import Invalid
+from ..ids import NAMESPACE_CHARS_MAX, PUBLIC_ID_KEY, check_name
 from ..observe import Metrics
+from ..points import Point
 from ..profile import Embedder, PlainSealer, Sealer
 
-__all__ = ["Context", "database_name"]
+__all__ = ["Context", "Readable"]
+
+T = TypeVar("T")
+
+# What reads look at: a branch as it is, or as it was.
+Readable = Branch | PastDatabase
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """The parts of a node. `wake` is told the name of a database that has rows to embed."""
+class Context(msgspec.Struct, frozen=True):
+    """The parts of a node, and how this call is to be carried out.
 
-    engine: LocalEngine
+    `wake` is told the address of a branch that has rows to embed. `durable` is what a write is
+    where its options do not say.
+    """
+
+    engine: Engine
     clock: Clock
     embedder: Embedder | None
     metrics: Metrics
-    wake: Callable[[str], None]
-    sealer: Sealer = field(default_factory=PlainSealer)
+    wake: Callable[[Address], None]
+    sealer: Sealer = msgspec.field(default_factory=PlainSealer)
     id_key: bytes = PUBLIC_ID_KEY
+    durable: bool = False
+    options: Options = NO_OPTIONS
+    digest: bytes = b""
 
-    @contextmanager
-    def writing(self, target: Target) -> Iterator[Database]:
-        """Yield the target's database, made if this is its first write."""
-        with self.engine.use(str(database_name(target)), create=True) as database:
-            assert database is not None
-            yield database
+    def with_options(self, options: Options, operation: str, request: Request) -> Context:
+        """Return the context of one call."""
+        digest = b""
+        if options.request_id is not None:
+            body = msgspec.json.encode(request)
+            digest = hashlib.blake2b(
+                b"%s\0%s" % (operation.encode(), body), digest_size=16
+            ).digest()
+        return msgspec.structs.replace(self, options=options, digest=digest)
 
-    @contextmanager
-    def reading(self, target: Target) -> Iterator[Database | None]:
-        """Yield the target's database, or None where nothing was written: reads create none."""
-        with self.engine.use(str(database_name(target)), create=False) as database:
-            yield database
-
-
-def database_name(target: Target) -> DatabaseName:
-    """Return the checked names of a target; raises `Invalid`, or `NotFound` for another branch."""
-    if target.namespace is None or target.profile is None:
-        raise Invalid("this operation needs a namespace and a profile")
-    name = DatabaseName(
-        check_name(target.namespace, "namespace", chars_max=NAMESPACE_CHARS_MAX),
-        check_name(target.profile, "profile"),
-    )
-    if target.branch != MAIN:
-        raise NotFound(
-            f"branch not found: {target.branch!r} of profile "
-            f"{target.profile!r}; it has only 'main'",
-            code="branch_not_found",
+    def address(self, target: Target) -> Address:
+        """Return the checked names of a target; raises `Invalid`."""
+        if target.namespace is None or target.profile is None:
+            raise Invalid("this operation needs a namespace and a profile")
+        return Address(
+            check_name(target.namespace, "namespace", chars_max=NAMESPACE_CHARS_MAX),
+            check_name(target.profile, "profile"),
+            check_name(target.branch, "branch"),
         )
-    return name
+
+    def writing(
+        self, target: Target, *, create: bool = True
+    ) -> AbstractContextManager[Branch | None]:
+        """Give the target's branch; with `create` it is made if this is its first write."""
+        return self.engine.use(self.address(target), create=create)
+
+    def reading(self, target: Target) -> AbstractContextManager[Readable | None]:
+        """Give what is to be read, or None where nothing was written: reads create none."""
+        address = self.address(target)
+        if target.at is not None:
+            return self.engine.past(address, Point.parse(target.at))
+        return self.engine.use(address, create=False)
+
+    def now_ms(self, readable: Readable | None) -> int:
+        """Return the time a read takes for now: of an earlier state, when it was."""
+        if isinstance(readable, PastDatabase):
+            return readable.time_ms
+        return self.clock.now_ms()
+
+    def commit(
+        self, branch: Branch, operation: Callable[[apsw.Connection], T], answer: Any
+    ) -> Committed[T]:
+        """Write as the call's options say; `answer` is the type of what `operation` returns."""
+        durability = self.options.durability
+        durable = self.durable if durability is None else durability == "durable"
+        return branch.write(operation, durable=durable, repeat=self.repeat(answer))
+
+    def repeat(self, answer: Any) -> Repeat | None:
+        """Return what gives a repeat of this call the first one's answer; None without an id."""
+        if self.options.request_id is None:
+            return None
+        return Repeat(
+            self.options.request_id,
+            self.digest,
+            msgspec.json.encode,
+            lambda data: msgspec.json.decode(data, type=answer),
+        )

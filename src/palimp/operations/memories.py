@@ -29,7 +29,7 @@ from ..errors import Error, Invalid, NotFound, in_batch
 from ..profile import memories
 from ..profile.checks import check_id
 from ..profile.indexing import MEMORIES
-from .context import Context, database_name
+from .context import Context
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ __all__ = ["forget", "get", "history", "ingest", "list_page", "supersede"]
 
 def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
     """Write a batch in one transaction; everything is checked before anything is touched."""
-    database_name(target)
+    context.address(target)
     count = len(request.memories)
     if not 1 <= count <= BATCH_ITEMS_MAX:
         raise Invalid(
@@ -59,10 +59,11 @@ def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
         outcome = memories.ingest(connection, drafts, writer)
         return _with_embeddings(connection, outcome, request.memories)
 
-    with context.writing(target) as database:
-        results, txid = database.write(write)
+    with context.writing(target) as branch:
+        assert branch is not None
+        results, txid, _ = context.commit(branch, write, list[ItemResult])
         context.metrics.add("memories_written", len(results))
-        context.wake(database.name)
+        context.wake(branch.address)
     return Ingested(results=tuple(results), txid=txid)
 
 
@@ -79,11 +80,11 @@ def supersede(context: Context, target: Target, request: Supersede) -> Written:
         return _with_embeddings(connection, outcome, [request.memory])[0]
 
     # A profile that was never written has nothing to supersede, and is not made by trying.
-    with context.reading(target) as database:
-        if database is None:
+    with context.writing(target, create=False) as branch:
+        if branch is None:
             raise NotFound(f"no memory {request.id}; profile {target.profile!r} is empty")
-        result, txid = database.write(write)
-        context.wake(database.name)
+        result, txid, _ = context.commit(branch, write, ItemResult)
+        context.wake(branch.address)
     fields = {name: getattr(result, name) for name in result.__struct_fields__}
     return Written(**fields, txid=txid)
 
@@ -91,11 +92,11 @@ def supersede(context: Context, target: Target, request: Supersede) -> Written:
 def get(context: Context, target: Target, request: GetMemory) -> GotMemory:
     """Read one memory."""
     check_id(request.id)
-    now_ms = context.clock.now_ms()
     with context.reading(target) as database:
         if database is None:
             raise NotFound(f"no memory {request.id}; profile {target.profile!r} is empty")
-        memory, txid = database.read(
+        now_ms = context.now_ms(database)
+        memory, txid, _ = database.read(
             lambda c: memories.get_memory(c, request.id, context.sealer, now_ms)
         )
     return GotMemory(memory=memory, txid=txid)
@@ -103,12 +104,12 @@ def get(context: Context, target: Target, request: GetMemory) -> GotMemory:
 
 def list_page(context: Context, target: Target, request: ListMemories) -> MemoryPage:
     """Read one page."""
-    now_ms = context.clock.now_ms()
     memories.check_list(request)
     with context.reading(target) as database:
         if database is None:
             return MemoryPage(memories=(), next_cursor=None, txid=0)
-        page, txid = database.read(
+        now_ms = context.now_ms(database)
+        page, txid, _ = database.read(
             lambda c: memories.list_memories(c, request, context.sealer, now_ms)
         )
     return msgspec.structs.replace(page, txid=txid)
@@ -117,11 +118,13 @@ def list_page(context: Context, target: Target, request: ListMemories) -> Memory
 def history(context: Context, target: Target, request: HistoryOf) -> History:
     """Read how a memory or a topic changed."""
     memories.check_history(request)
-    now_ms = context.clock.now_ms()
     with context.reading(target) as database:
         if database is None:
             raise NotFound(f"profile {target.profile!r} is empty")
-        found, txid = database.read(lambda c: memories.history(c, request, context.sealer, now_ms))
+        now_ms = context.now_ms(database)
+        found, txid, _ = database.read(
+            lambda c: memories.history(c, request, context.sealer, now_ms)
+        )
     return History(memories=found, txid=txid)
 
 
@@ -129,13 +132,13 @@ def forget(context: Context, target: Target, request: Forget) -> Forgotten:
     """Remove one memory; forgetting what is not there says so and changes nothing."""
     check_id(request.id)
     now_ms = context.clock.now_ms()
-    with context.reading(target) as database:
-        if database is None:
+    with context.writing(target, create=False) as branch:
+        if branch is None:
             return Forgotten(id=request.id, forgotten=False, txid=0)
-        forgotten, txid = database.write(
-            lambda c: memories.forget(c, request.id, context.sealer, now_ms)
+        forgotten, txid, _ = context.commit(
+            branch, lambda c: memories.forget(c, request.id, context.sealer, now_ms), bool
         )
-        context.wake(database.name)
+        context.wake(branch.address)
     return Forgotten(id=request.id, forgotten=forgotten, txid=txid)
 
 

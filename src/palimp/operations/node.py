@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ..api import ListProfiles, Maintain, Maintained, ProfileEntry, ProfilePage, Target
 from ..api.limits import PAGE_MAX
+from ..engine import Address, Upkeep
 from ..errors import Invalid
-from ..ids import NAMESPACE_CHARS_MAX, DatabaseName, check_name, parse_database_name
-from ..observe import logger
+from ..ids import NAMESPACE_CHARS_MAX, check_name
 from ..profile.checks import check_integer
-from ..profile.memories import expire_tasks
+from ..profile.memories import expire_tasks, has_expired
 from .context import Context
 from .vectors import fill
 
 __all__ = ["list_profiles", "maintain"]
-
-_LOG = logger("operations")
 
 
 def list_profiles(context: Context, target: Target, request: ListProfiles) -> ProfilePage:
@@ -25,12 +21,7 @@ def list_profiles(context: Context, target: Target, request: ListProfiles) -> Pr
         raise Invalid("this operation needs a namespace")
     check_name(target.namespace, "namespace", chars_max=NAMESPACE_CHARS_MAX)
     check_integer(request.limit, "limit", 1, PAGE_MAX)
-    names = sorted(
-        name.profile
-        for name in _names(context)
-        if name.namespace == target.namespace
-        and (request.cursor is None or name.profile > request.cursor)
-    )
+    names = context.engine.names(target.namespace, request.cursor, request.limit + 1)
     page = names[: request.limit]
     return ProfilePage(
         profiles=tuple(ProfileEntry(profile=name) for name in page),
@@ -39,26 +30,19 @@ def list_profiles(context: Context, target: Target, request: ListProfiles) -> Pr
 
 
 def maintain(context: Context, _target: Target, _request: Maintain) -> Maintained:
-    """Embed what has no vector and remove expired tasks, in every profile."""
+    """Embed what has no vector, remove expired tasks, look after the history: of every profile."""
     profiles = embedded = expired = 0
+    kept = Upkeep()
     now_ms = context.clock.now_ms()
-    for name in _names(context):
-        with context.engine.use(str(name), create=False) as database:
-            if database is None:
+    for namespace, profile in context.engine.all_names():
+        address = Address(namespace, profile)
+        with context.engine.use(address, create=False) as branch:
+            if branch is None:
                 continue
             profiles += 1
-            while removed := database.write(
-                lambda c: expire_tasks(c, now_ms, context.sealer)
-            ).value:
-                expired += removed
-            embedded += fill(context, database)
-    return Maintained(profiles=profiles, embedded=embedded, expired=expired)
-
-
-def _names(context: Context) -> Iterator[DatabaseName]:
-    """Yield the names of all profiles; a directory somebody else made beside them is none."""
-    for name in context.engine.names():
-        try:
-            yield parse_database_name(name)
-        except Invalid:
-            _LOG.warning("%r in the folder of profiles is not a profile", name)
+            # Asked first: a write makes this node the owner.
+            while branch.read(lambda c: has_expired(c, now_ms)).value:
+                expired += branch.write(lambda c: expire_tasks(c, now_ms, context.sealer)).value
+            embedded += fill(context, branch)
+        kept = kept.plus(context.engine.maintain(address))
+    return Maintained(profiles=profiles, embedded=embedded, expired=expired, **kept._asdict())

@@ -9,15 +9,15 @@ import msgspec
 
 from ..api import Dropped, Recall, RecallRequest, SearchTurns, Target, TurnHit, TurnSearch
 from ..api.limits import K_MAX, QUERY_BYTES_MAX, WINDOW_MAX
+from ..engine import Branch
 from ..errors import Error, Invalid
 from ..profile.checks import check_embedding, check_integer, check_label, check_share
 from ..profile.indexing import GIVEN_MODEL
-from ..profile.memories import Conditions, conditions
-from .context import Context, database_name
+from ..profile.memories import conditions
+from .context import Context, Readable
 from .vectors import FILL_IN_PASSING, fill
 
 if TYPE_CHECKING:
-    from ..engine import Database
     from ..profile.recall import RecallContext
     from ..profile.vectors import QueryVector
 
@@ -26,12 +26,13 @@ __all__ = ["recall", "search"]
 
 def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
     """Rank the memories (and, when asked, the turns) that matter to the request."""
-    database_name(target)
-    now_ms = context.clock.now_ms()
-    where = _check(request, now_ms)
+    context.address(target)
+    _check(request)
     with context.reading(target) as database:
         if database is None:
             return Recall(memories=(), txid=0)
+        now_ms = context.now_ms(database)
+        where = conditions(request, now_ms)
         from ..profile.recall import recall as recall_memories
         from ..profile.recall import search_turns
 
@@ -47,7 +48,7 @@ def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
                 )
             return Recall(memories=hits, turns=turns, dropped=(*skipped, *dropped), txid=0)
 
-        found, txid = database.read(query)
+        found, txid, _ = database.read(query)
     for channel in {name for hit in found.memories for name in hit.channels}:
         context.metrics.add("recalls_by_channel", channel=channel)
     dropped = found.dropped if request.explain else ()
@@ -56,29 +57,28 @@ def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
 
 def search(context: Context, target: Target, request: SearchTurns) -> TurnSearch:
     """Rank the turns of one session."""
-    database_name(target)
+    context.address(target)
     check_label(request.session, "session")
     check_integer(request.k, "k", 1, K_MAX)
     _check_query(request.query)
     check_embedding(request.embedding)
     if request.query is None and request.embedding is None:
         raise Invalid("a search needs a query or an embedding")
-    now_ms = context.clock.now_ms()
     with context.reading(target) as database:
         if database is None:
             return TurnSearch(turns=(), txid=0)
         from ..profile.recall import search_turns
 
         vectors, _ = _vectors(context, database, request.query, request.embedding)
-        inner = _inner(context, database, now_ms)
-        turns, txid = database.read(
+        inner = _inner(context, database, context.now_ms(database))
+        turns, txid, _ = database.read(
             lambda c: search_turns(c, request.query, vectors, request.session, request.k, inner)
         )
     return TurnSearch(turns=turns, txid=txid)
 
 
-def _check(request: RecallRequest, now_ms: int) -> Conditions:
-    """Return the condition of the request's filters; raises `Invalid` for what cannot be asked."""
+def _check(request: RecallRequest) -> None:
+    """Raise `Invalid` for what cannot be asked, before anything is opened."""
     if request.query is None and request.embedding is None and request.topic is None:
         raise Invalid("recall needs a query, an embedding or a topic")
     _check_query(request.query)
@@ -89,7 +89,7 @@ def _check(request: RecallRequest, now_ms: int) -> Conditions:
     check_share(request.min_score, "min_score")
     if request.max_tokens is not None:
         check_integer(request.max_tokens, "max_tokens", 0, 1 << 40)
-    return conditions(request, now_ms)
+    conditions(request, 0)
 
 
 def _check_query(query: str | None) -> None:
@@ -101,7 +101,7 @@ def _check_query(query: str | None) -> None:
         )
 
 
-def _inner(context: Context, database: Database, now_ms: int) -> RecallContext:
+def _inner(context: Context, database: Readable, now_ms: int) -> RecallContext:
     from ..profile.recall import WEIGHTS, RecallContext
     from ..profile.recall.terms import TermCounts
     from ..profile.vectors import CodeIndex
@@ -116,7 +116,7 @@ def _inner(context: Context, database: Database, now_ms: int) -> RecallContext:
 
 
 def _vectors(
-    context: Context, database: Database, query: str | None, embedding: tuple[float, ...] | None
+    context: Context, database: Readable, query: str | None, embedding: tuple[float, ...] | None
 ) -> tuple[tuple[QueryVector, ...], tuple[Dropped, ...]]:
     """Return the vectors to search with; a caller's own is compared with callers' own only."""
     from ..profile.vectors import QueryVector, unit
@@ -130,7 +130,7 @@ def _vectors(
         reason = "no embedder here"
         if embedder is not None:
             try:
-                if embedder.local:
+                if embedder.local and isinstance(database, Branch):
                     fill(context, database, FILL_IN_PASSING)
                 vectors.append(QueryVector(embedder.name, unit(embedder.embed([query])[0])))
                 return tuple(vectors), ()

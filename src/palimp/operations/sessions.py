@@ -21,14 +21,14 @@ from ..profile import sessions
 from ..profile.checks import check_label
 from ..profile.indexing import TURNS
 from ..profile.memories.lifecycle import end_tasks
-from .context import Context, database_name
+from .context import Context
 
 __all__ = ["append", "end", "list_page", "window"]
 
 
 def append(context: Context, target: Target, request: Append) -> Appended:
     """Append turns in one transaction; everything is checked before anything is touched."""
-    database_name(target)
+    context.address(target)
     check_label(request.session, "session")
     count = len(request.turns)
     if not 1 <= count <= BATCH_ITEMS_MAX:
@@ -45,9 +45,10 @@ def append(context: Context, target: Target, request: Append) -> Appended:
         seqs, handles = sessions.append(connection, request.session, drafts, context.sealer, now_ms)
         return seqs, _store_embeddings(connection, drafts, handles)
 
-    with context.writing(target) as database:
-        (seqs, notes), txid = database.write(write)
-        context.wake(database.name)
+    with context.writing(target) as branch:
+        assert branch is not None
+        (seqs, notes), txid, _ = context.commit(branch, write, tuple[list[int], list[str]])
+        context.wake(branch.address)
     return Appended(seqs=tuple(seqs), notes=tuple(notes), txid=txid)
 
 
@@ -57,18 +58,20 @@ def window(context: Context, target: Target, request: Window) -> Turns:
     with context.reading(target) as database:
         if database is None:
             return Turns(turns=(), txid=0)
-        turns, txid = database.read(lambda c: sessions.window(c, request, context.sealer))
+        turns, txid, _ = database.read(lambda c: sessions.window(c, request, context.sealer))
     return Turns(turns=turns, txid=txid)
 
 
 def list_page(context: Context, target: Target, request: ListSessions) -> SessionPage:
     """Read one page of sessions."""
     sessions.check_sessions(request)
-    now_ms = context.clock.now_ms()
     with context.reading(target) as database:
         if database is None:
             return SessionPage(sessions=(), next_cursor=None, txid=0)
-        (page, cursor), txid = database.read(lambda c: sessions.list_sessions(c, request, now_ms))
+        now_ms = context.now_ms(database)
+        (page, cursor), txid, _ = database.read(
+            lambda c: sessions.list_sessions(c, request, now_ms)
+        )
     return SessionPage(sessions=page, next_cursor=cursor, txid=txid)
 
 
@@ -86,10 +89,10 @@ def end(context: Context, target: Target, request: EndSession) -> EndedSession:
             turns = sessions.drop_turns(connection, request.session, context.sealer)
         return tasks, turns
 
-    with context.reading(target) as database:
-        if database is None:
+    with context.writing(target, create=False) as branch:
+        if branch is None:
             raise NotFound(f"no session {request.session!r:.80}; the profile is empty")
-        (tasks, turns), txid = database.write(write)
+        (tasks, turns), txid, _ = context.commit(branch, write, tuple[int, int])
     return EndedSession(session=request.session, tasks=tasks, turns=turns, txid=txid)
 
 

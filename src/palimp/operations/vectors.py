@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ..engine import Database
-from ..profile.indexing import CORPORA
+import threading
+
+from ..engine import Branch
+from ..profile import Embedder
+from ..profile.indexing import CORPORA, Corpus
 from .context import Context
 
 __all__ = ["FILL_IN_PASSING", "fill"]
@@ -14,7 +17,14 @@ FILL_IN_PASSING = 256
 _BATCH = 256
 
 
-def fill(context: Context, database: Database, limit: int | None = None) -> int:
+class _Turn:
+    """Whose turn it is to embed rows of a branch: no row is embedded by two at once."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+def fill(context: Context, database: Branch, limit: int | None = None) -> int:
     """Embed up to `limit` rows (None: all) of a database, oldest first; return how many.
 
     Stopping it anywhere loses nothing: a row without a vector is the job.
@@ -22,28 +32,35 @@ def fill(context: Context, database: Database, limit: int | None = None) -> int:
     embedder = context.embedder
     if embedder is None:
         return 0
-    from ..profile.vectors import missing_vectors, store_missing
-
+    turn = database.attachment(_Turn, _Turn)
     done = 0
     for corpus in CORPORA:
         while limit is None or done < limit:
             size = _BATCH if limit is None else min(_BATCH, limit - done)
-            batch = database.read(
-                lambda c, corpus=corpus, size=size: missing_vectors(  # type: ignore[misc]
-                    c, corpus, embedder.name, context.sealer, size
-                )
-            ).value
-            if not batch.rows:
+            with turn.lock:
+                stored = _fill_batch(context, embedder, database, corpus, size)
+            if not stored:
                 break
-            vectors = embedder.embed([row.text for row in batch.rows])
-            stored = database.write(
-                lambda c, corpus=corpus, batch=batch, vectors=vectors: store_missing(  # type: ignore[misc]
-                    c, corpus, embedder, batch, vectors, context.sealer
-                )
-            ).value
             done += stored
             context.metrics.add("vectors_written", stored)
-            if not stored:
-                # Everything changed under us: somebody else is at it, or will be called again.
-                break
     return done
+
+
+def _fill_batch(
+    context: Context, embedder: Embedder, database: Branch, corpus: Corpus, size: int
+) -> int:
+    """Embed the oldest rows without a vector; return how many were stored.
+
+    None where everything changed meanwhile: somebody else is at it, or will be called again.
+    """
+    from ..profile.vectors import missing_vectors, store_missing
+
+    batch = database.read(
+        lambda c: missing_vectors(c, corpus, embedder.name, context.sealer, size)
+    ).value
+    if not batch.rows:
+        return 0
+    vectors = embedder.embed([row.text for row in batch.rows])
+    return database.write(
+        lambda c: store_missing(c, corpus, embedder, batch, vectors, context.sealer)
+    ).value

@@ -4,6 +4,7 @@
 """
 
 from .counting import CountingStore
+from .identity import identify
 from .opening import open_store
 from .protocol import (
     AlreadyThere,
@@ -27,6 +28,7 @@ __all__ = [
     "Version",
     "VersionMismatch",
     "VolatileStore",
+    "identify",
     "open_store",
     "self_test",
 ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from copy import copy
 from threading import Lock
+
+import msgspec
 
 from ..clock import Clock
 from ..errors import Error
@@ -14,8 +16,7 @@ from .protocol import LostRace, ObjectStore, Page, Stored, Version
 __all__ = ["CountingStore", "Tally"]
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """What one operation came to, over all its calls."""
 
     requests: int = 0
@@ -48,7 +49,7 @@ class CountingStore:
     def tallies(self) -> dict[str, Tally]:
         """Return a copy of the counts, by operation."""
         with self._lock:
-            return {name: replace(tally) for name, tally in self._tallies.items()}
+            return {name: copy(tally) for name, tally in self._tallies.items()}
 
     def reset(self) -> None:
         """Begin again at zero."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import Error, Invalid, Unavailable, Unconfigured
 
@@ -14,8 +15,7 @@ __all__ = ["Progress", "disk_faults"]
 _RETRY_SECONDS = 1.0
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(msgspec.Struct):
     """How far a write came; once begun, an error leaves its outcome open."""
 
     begun: bool = False

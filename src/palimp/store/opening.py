@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
 
 from ..clock import Clock
 from ..errors import Invalid
@@ -29,6 +28,8 @@ def open_store(url: str, *, clock: Clock | None = None) -> ObjectStore:
 
         return VolatileStore()
     if scheme == "file":
+        from urllib.parse import unquote
+
         from .directory import DirectoryStore
 
         return DirectoryStore(_absolute(url, unquote(rest)))

@@ -102,7 +102,8 @@ class ObjectStore(Protocol):
     Objects: 0 bytes to 4 GiB, written and read whole; nobody ever sees half of one.
 
     A read sees every write that was answered before it began (also by another process). What a
-    read has returned stays true after a power cut: it never shows what is not yet durable.
+    read has returned stays true after a power cut: it never shows what is not yet durable. One
+    exception: what was deleted may come back where the delete was not answered before the cut.
     """
 
     @property

@@ -16,18 +16,24 @@ from palimp.clock import Clock
 from palimp.engine.driver import Outside, _answer, drive
 from palimp.engine.protocol import (
     Fenced,
+    Keep,
     Lane,
     Piece,
+    Wanted,
     add_checkpoint,
     collect,
-    compact,
+    condense,
+    find_profile,
     fork,
-    read_branches,
+    list_branches,
+    locate,
+    read_timeline,
+    rebase,
+    retain,
     ship,
     stop_cleanly,
     take_ownership,
 )
-from palimp.engine.protocol.branches import Wanted
 from palimp.engine.protocol.records import Manifest, decode, manifest_key
 from palimp.engine.protocol.requests import RecordEpoch, Replace, Sleep
 from palimp.errors import Conflict, Internal, Invalid, NotFound, Unavailable
@@ -36,6 +42,8 @@ from palimp.store.faulty import Chance, FaultyStore
 
 PAGE = 512
 DB = "db_1"
+# A store that loses one answer in ten lets some of these through.
+TRIES = 20
 
 
 class Pages:
@@ -66,7 +74,23 @@ class Pages:
         data = ltx.encode(header, sorted(changed.items()), self.checksums.checksum)
         digest = hashlib.sha256(data).hexdigest()
         checksum = f"{self.checksums.checksum:016x}"
-        return Piece(txid, len(changed), len(self.pages), checksum, digest, data)
+        return Piece(txid, len(changed), len(self.pages), checksum, digest, data, txid * 1_000)
+
+    def snapshot(self, txid: int) -> Piece:
+        """Return the whole database as one segment."""
+        parts: list[bytes] = []
+        ltx.encode_snapshot(
+            self.pages,
+            parts.append,
+            page_size=PAGE,
+            commit=len(self.pages),
+            max_txid=txid,
+            timestamp_ms=1,
+        )
+        data = b"".join(parts)
+        digest = hashlib.sha256(data).hexdigest()
+        checksum = f"{self.checksums.checksum:016x}"
+        return Piece(txid, len(self.pages), len(self.pages), checksum, digest, data, txid * 1_000)
 
 
 @pytest.fixture(params=["volatile", "directory", "faulty"])
@@ -134,40 +158,59 @@ def test_a_fenced_owner_cannot_link_anything(store: ObjectStore) -> None:
     assert taken.first_txid > old.manifest.limit - 1
 
 
-def test_compaction_keeps_content_and_collection_frees_the_rest(store: ObjectStore) -> None:
-    out = outside(store)
-    lane = drive(take_ownership(DB, "main", "a"), out).lane
-    pages = Pages()
-    for txid in range(1, 13):
-        drive(ship(lane, pages.piece(lane, txid, [b"page %d" % txid])), out)
-        if txid == 6:
-            drive(add_checkpoint(lane, "half", 6), out)
-    removed = 0
-    while removed == 0:
-        # Where a segment cannot be read, nothing is changed; the next pass tries again.
-        removed = drive(compact(lane, set()), out)
-    assert removed == 10
-    assert lane.manifest.boundaries() == (6, 12)
-    freed = [drive(collect(lane), out) for _ in range(5)]
-    # Twelve segments became two, so all twelve went; where answers get lost, orphans of earlier
-    # tries as well.
-    assert sum(freed) >= 12
-    assert freed[-1] == 0
-    keys = set()
-    while not keys:
-        try:
-            keys = {
-                e.key for e in store.list(f"v1/db/{DB}/main/").entries if e.key.endswith(".ltx")
-            }
-        except Unavailable:
-            continue
-    assert keys == {ref.key for ref in lane.manifest.chain()}
-    parts = [store_bytes(store, ref.key) for ref in lane.manifest.chain()]
+def image_at(store: ObjectStore, txid: int) -> bytes:
+    """Return the database as of a boundary, made of what the store holds."""
+    timeline = drive(read_timeline(DB, "main"), outside(store))
+    parts = [store_bytes(store, ref.key) for ref in timeline.path(txid)]
+    assert [ltx.verify(part).header.max_txid for part in parts][-1] == txid
     image = bytearray()
     for part in parts:
         ltx.apply(part, image)
-    assert bytes(image) == b"".join(pages.pages)
-    assert [ltx.verify(part).header.max_txid for part in parts] == [6, 12]
+    return bytes(image)
+
+
+def test_what_is_joined_thinned_and_collected_reads_as_before(store: ObjectStore) -> None:
+    out = outside(store)
+    lane = drive(take_ownership(DB, "main", "a"), out).lane
+    pages = Pages()
+    images = {}
+    for txid in range(1, 13):
+        drive(ship(lane, pages.piece(lane, txid, [b"page %d" % txid])), out)
+        images[txid] = b"".join(pages.pages)
+        if txid == 6:
+            drive(add_checkpoint(lane, "half", 6), out)
+    for _ in range(TRIES):
+        # Where a segment cannot be read, nothing is changed; the next pass tries again.
+        drive(condense(lane, 2), out)
+    assert [(ref.min, ref.max) for ref in lane.manifest.chain()] == [
+        (1, 1), (2, 10), (11, 11), (12, 12),
+    ]  # fmt: skip
+    drive(rebase(lane, pages.snapshot(12)), out)
+    assert [(ref.min, ref.max) for ref in lane.manifest.chain()] == [(1, 12)]
+    assert {txid: image_at(store, txid) for txid in images} == images
+
+    for _ in range(TRIES):
+        drive(retain(lane, Keep(fine_ms=0, snapshots_ms=0), 10**9), out)
+    left = drive(read_timeline(DB, "main"), out)
+    assert left.boundaries() == (1, 6, 12)
+    assert [(ref.min, ref.max) for ref in left.path(6)] == [(1, 1), (2, 6)]
+    assert drive(retain(lane, Keep(fine_ms=0, snapshots_ms=0), 10**9), out) == 0
+    freed = [drive(collect(lane), out) for _ in range(5)]
+    assert freed[-1] == 0
+    left = drive(read_timeline(DB, "main"), out)
+    assert objects(store) == left.keys()
+    assert {txid: image_at(store, txid) for txid in (1, 6, 12)} == {
+        txid: images[txid] for txid in (1, 6, 12)
+    }
+
+
+def objects(store: ObjectStore) -> set[str]:
+    while True:
+        try:
+            found = {entry.key for entry in store.list(f"v1/db/{DB}/main/").entries}
+        except Unavailable:
+            continue
+        return found - {manifest_key(DB, "main")}
 
 
 def store_bytes(store: ObjectStore, key: str) -> bytes:
@@ -185,16 +228,16 @@ def test_a_damaged_segment_is_named_and_nothing_is_joined(tmp_path: Path) -> Non
     out = outside(store)
     lane = drive(take_ownership(DB, "main", "a"), out).lane
     pages = Pages()
-    for txid in (1, 2):
+    for txid in (1, 2, 3):
         drive(ship(lane, pages.piece(lane, txid, [b"page"])), out)
     key = lane.manifest.segments[0].key
     found = store.get(key)
     assert found is not None
     store.replace(key, found.data[:-1] + b"?", found.version)
     with pytest.raises(Internal, match="is damaged") as caught:
-        drive(compact(lane, set()), out)
+        drive(condense(lane, 0), out)
     assert caught.value.details["key"] == key
-    assert len(manifest(store).chain()) == 2
+    assert len(manifest(store).chain()) == 3
 
 
 def test_forks_by_name_and_point(store: ObjectStore) -> None:
@@ -206,11 +249,14 @@ def test_forks_by_name_and_point(store: ObjectStore) -> None:
     early = drive(fork(DB, Wanted("main", "early", 3)), out)
     late = drive(fork(DB, Wanted("main", "late")), out)
     assert (early.txid, late.txid) == (3, 5)
-    assert drive(read_branches(DB), out) == {
-        "main": "main",
-        "early": early.branch_id,
-        "late": late.branch_id,
-    }
+    assert [found[:2] for found in drive(list_branches(DB), out)] == [
+        ("main", "main"),
+        ("early", early.branch_id),
+        ("late", late.branch_id),
+    ]
+    held = lane.manifest.chain()[0]
+    made = manifest(store, early.branch_id)
+    assert (made.commit_pages, made.checksum) == (held.commit, held.checksum)
     with pytest.raises(Conflict, match="'late' exists"):
         drive(fork(DB, Wanted("main", "late")), out)
     with pytest.raises(Invalid, match="txid 4 is no boundary; the nearest are 3 and 5"):
@@ -219,7 +265,7 @@ def test_forks_by_name_and_point(store: ObjectStore) -> None:
         drive(fork(DB, Wanted("nobody", "x")), out)
     child = drive(take_ownership(DB, early.branch_id, "b"), out)
     assert child.first_txid == 4
-    assert "between" not in drive(read_branches(DB), out)
+    assert "between" not in [name for name, *_ in drive(list_branches(DB), out)]
 
 
 def test_a_clean_stop_skips_no_numbers(store: ObjectStore) -> None:
@@ -246,7 +292,7 @@ def test_threads_that_contend_lose_nothing_they_were_told_is_durable(store: Obje
                     data = word.encode()
                     digest = hashlib.sha256(data).hexdigest()
                     try:
-                        drive(ship(taken.lane, Piece(txid, 1, 1, "", digest, data)), out)
+                        drive(ship(taken.lane, Piece(txid, 1, 1, "", digest, data, txid)), out)
                     except Fenced as fenced:
                         if digest in {ref.sha256 for ref in fenced.manifest.chain()}:
                             durable.append((txid, digest))
@@ -298,20 +344,36 @@ def test_a_lane_whose_change_was_abandoned_is_of_no_more_use() -> None:
     assert drive(take_ownership(DB, "main", "a"), out).lane.manifest.txid == 1
 
 
-def test_collection_leaves_everything_where_history_objects_exist() -> None:
+class Ticking(Clock):
+    """A clock that every look moves on, so that no test has to wait."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        self.seconds += 0.4
+        return self.seconds
+
+
+def test_patience_ends_a_wait_and_the_lane_is_of_no_more_use() -> None:
     store = VolatileStore()
-    out = outside(store)
-    lane = drive(take_ownership(DB, "main", "a"), out).lane
-    pages = Pages()
-    for txid in (1, 2):
-        drive(ship(lane, pages.piece(lane, txid, [b"x"])), out)
-    drive(compact(lane, set()), out)
-    found = store.get(lane.key)
-    assert found is not None
-    named = found.data.replace(b'"history":[]', b'"history":["v1/db/db_1/main/h.json"]')
-    lane.version = store.replace(lane.key, named, found.version)
-    assert drive(collect(lane), out) == 0
-    assert len([e for e in store.list("v1/db/db_1/main/").entries if e.key.endswith("ltx")]) == 3
+    lane = drive(take_ownership(DB, "main", "a"), outside(store)).lane
+
+    def away(key: str, data: bytes, version: Any) -> Any:
+        raise Unavailable("the store is away", in_doubt=True)
+
+    store.replace = away  # type: ignore[method-assign]
+    patient = Outside(store, Ticking(), lambda _: None)
+    with pytest.raises(Unavailable, match=r"did not answer for 1\.5 s") as caught:
+        drive(ship(lane, Pages().piece(lane, 1, [b"x"])), patient, seconds=1.5)
+    assert caught.value.details == {"reason": "store", "in_doubt": True}
+    assert caught.value.retry_after == 1.0
+    assert lane.unsettled
+
+
+def test_a_store_that_answers_is_not_hurried() -> None:
+    patient = Outside(VolatileStore(), Ticking(), lambda _: None)
+    assert drive(take_ownership(DB, "main", "a"), patient, seconds=0).first_txid == 1
 
 
 def test_sleep_waits_and_goes_on() -> None:
@@ -326,10 +388,22 @@ def test_requests_an_operation_costs() -> None:
     """A durable write is one segment and one manifest; a fork is a name, a child, and two looks."""
     store = CountingStore(VolatileStore(), Clock())
     out = outside(store)
+
+    def cost(steps: Any) -> int:
+        before = store.requests
+        drive(steps, out)
+        return store.requests - before
+
+    assert cost(find_profile("ns", "p", create=True)) == 1
+    assert cost(locate("ns", "p", "main")) == 2
     lane = drive(take_ownership(DB, "main", "a"), out).lane
-    before = store.requests
-    drive(ship(lane, Pages().piece(lane, 1, [b"x"])), out)
-    assert store.requests - before == 2
-    before = store.requests
-    drive(fork(DB, Wanted("main", "f")), out)
-    assert store.requests - before == 5
+    pages = Pages()
+    assert cost(ship(lane, pages.piece(lane, 1, [b"x"]))) == 2
+    assert cost(fork(DB, Wanted("main", "f"))) == 5
+    for txid in (2, 3):
+        assert cost(ship(lane, pages.piece(lane, txid, [b"y"]))) == 2
+    # The snapshot, the history object, the manifest.
+    assert cost(rebase(lane, pages.snapshot(3))) == 3
+    assert cost(fork(DB, Wanted("main", "g"))) == 5
+    # An old point: the history is read once, because it does not change meanwhile.
+    assert cost(fork(DB, Wanted("main", "h", 2))) == 6

@@ -1,7 +1,6 @@
 """Header and trailer: every rule has its message, and no broken one is written."""
 
-import dataclasses
-
+import msgspec
 import pytest
 
 from palimp import ltx
@@ -39,14 +38,14 @@ RULES = [
 
 @pytest.mark.parametrize(("change", "message"), RULES, ids=[rule[1][:30] for rule in RULES])
 def test_every_rule_has_its_message(change, message):
-    broken = dataclasses.replace(GOOD, **change)
+    broken = msgspec.structs.replace(GOOD, **change)
     assert message in " | ".join(broken.problems())
     with pytest.raises(AssertionError):
         broken.encode()
 
 
 def test_a_good_header_has_no_problem_and_comes_back():
-    full = dataclasses.replace(
+    full = msgspec.structs.replace(
         GOOD, wal_offset=32, wal_size=24, wal_salt_1=1, wal_salt_2=2**32 - 1, node_id=2**64 - 1
     )
     for header in (GOOD, full):
@@ -92,9 +91,9 @@ def test_what_is_damaged_is_internal_and_says_where():
         (GOOD, 0, SUM, "post-apply checksum 0000000000000000 has no bit 63"),
         (GOOD, 77, SUM, "has no bit 63"),
         (GOOD, SUM, 77, "file checksum 000000000000004d has no bit 63"),
-        (dataclasses.replace(GOOD, commit=0), SUM, SUM, "not that of an empty database"),
+        (msgspec.structs.replace(GOOD, commit=0), SUM, SUM, "not that of an empty database"),
         (
-            dataclasses.replace(GOOD, flags=2, pre_apply_checksum=0),
+            msgspec.structs.replace(GOOD, flags=2, pre_apply_checksum=0),
             SUM,
             SUM,
             "without database checksums has no post-apply checksum",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .client import AsyncClient
+from .past import AsyncPastProfile
 from .profile import AsyncProfile
-from .session import AsyncSession
+from .session import AsyncSession, AsyncTranscript
 
-__all__ = ["AsyncClient", "AsyncProfile", "AsyncSession"]
+__all__ = ["AsyncClient", "AsyncPastProfile", "AsyncProfile", "AsyncSession", "AsyncTranscript"]

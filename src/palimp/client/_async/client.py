@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from ...api import ListProfiles, Maintain, Maintained, ProfilePage, Target
+from ...api import (
+    NO_OPTIONS,
+    ListNames,
+    ListProfiles,
+    Maintain,
+    Maintained,
+    NamePage,
+    Options,
+    ProfilePage,
+    Restored,
+    Target,
+    Verification,
+    Wake,
+)
 from ...api.base import Request
+from ...api.limits import PAGE_MAX
+from ...errors import Error
 from ...ids import NAMESPACE_CHARS_MAX, check_name, parse_profile_spec
 from ..transports import AsyncTransport
 from .profile import AsyncProfile
 
 __all__ = ["AsyncClient"]
+
+T = TypeVar("T")
 
 NAMESPACE_DEFAULT = "default"
 
@@ -69,6 +86,48 @@ class AsyncClient:
         done: Maintained = await self.call("maintain", Target(), Maintain())
         return done
 
+    async def verify(self) -> AsyncIterator[tuple[AsyncProfile, Verification]]:
+        """Check every profile of every namespace; iterate over each with what was found.
+
+        Reads every object of the whole store; memory stays bounded by one profile's findings.
+        """
+        async for profile in self._everything():
+            yield profile, await profile.verify()
+
+    async def restore(self) -> Restored:
+        """Build the local file of every branch of every profile from the object store.
+
+        One that cannot be restored does not keep the others from it: its error is in `failed`.
+        """
+        profiles = branches = 0
+        failed = []
+        async for profile in self._everything():
+            profiles += 1
+            try:
+                for found in await profile.branches():
+                    branch = profile.branch(found.name)
+                    try:
+                        await self.call("wake", branch.target, Wake())
+                    except Error as error:
+                        failed.append(f"{branch}: {error}")
+                    else:
+                        branches += 1
+            except Error as error:
+                failed.append(f"{profile}: {error}")
+        return Restored(profiles=profiles, branches=branches, failed=tuple(failed))
+
+    async def _everything(self) -> AsyncIterator[AsyncProfile]:
+        cursor = None
+        while True:
+            page: NamePage = await self.call(
+                "names.list", Target(), ListNames(limit=PAGE_MAX, cursor=cursor)
+            )
+            for entry in page.names:
+                yield self.profile(entry.profile, namespace=entry.namespace)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
     async def close(self) -> None:
         """Stop background work and let go of the folder; a second call does nothing."""
         await self._transport.close()
@@ -78,6 +137,12 @@ class AsyncClient:
         """The source stamped on memories that name none."""
         return self._transport.source
 
-    async def call(self, operation: str, target: Target, request: Request) -> Any:
+    async def call(
+        self, operation: str, target: Target, request: Request, options: Options = NO_OPTIONS
+    ) -> Any:
         """Carry out one operation of `palimp.api.OPERATIONS`; the methods above call this."""
-        return await self._transport.call(operation, target, request)
+        return await self._transport.call(operation, target, request, options)
+
+    async def aside(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call what reads or writes files of the caller's, beside an event loop where one runs."""
+        return await self._transport.aside(function, *arguments)

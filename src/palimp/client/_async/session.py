@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...api import (
+    NO_OPTIONS,
     Appended,
+    Durability,
     EndedSession,
     EndSession,
+    Options,
     TurnInput,
     Turns,
     TurnSearch,
@@ -17,44 +20,25 @@ from ...api import (
 )
 from ...api.sessions import TURN_SEARCH_DEFAULT, WINDOW_DEFAULT
 from ..fields import Time
-from ..inputs import append_request, search_request, turn
+from ..inputs import append_request, options, search_request, turn
 
 if TYPE_CHECKING:
-    from .profile import AsyncProfile
+    from .past import AsyncReading
 
-__all__ = ["AsyncSession"]
+__all__ = ["AsyncSession", "AsyncTranscript"]
 
 
-class AsyncSession:
-    """One session of a profile: a value that holds nothing open."""
+class AsyncTranscript:
+    """What can be read of one session, as it is or as it was; a value that holds nothing open."""
 
     __slots__ = ("name", "profile")
 
-    def __init__(self, profile: AsyncProfile, name: str) -> None:
+    def __init__(self, profile: AsyncReading, name: str) -> None:
         self.profile = profile
         self.name = name
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} of {self.profile!r}>"
-
-    async def append(
-        self,
-        role: str,
-        content: Any,
-        *,
-        speaker: str | None = None,
-        at: Time | None = None,
-        embedding: Sequence[float] | None = None,
-    ) -> Appended:
-        """Append one turn; `content` is text or any JSON. Its number is in `.seq`."""
-        fields = {"speaker": speaker, "at": at, "embedding": embedding}
-        return await self.extend([turn(role, content, fields)])
-
-    async def extend(self, turns: Iterable[Mapping[str, Any] | TurnInput]) -> Appended:
-        """Append 1 to 1,000 turns in one transaction: all of them, or none and an error."""
-        request = append_request(self.name, turns)
-        done: Appended = await self._call("sessions.append", request)
-        return done
 
     async def window(self, last: int = WINDOW_DEFAULT, *, before: int | None = None) -> Turns:
         """Return the last turns, oldest first; `before` gives those before that number."""
@@ -76,14 +60,59 @@ class AsyncSession:
         )
         return found
 
-    async def end(self, *, turns: bool = False) -> EndedSession:
+    async def _call(self, operation: str, request: Any, how: Options = NO_OPTIONS) -> Any:
+        return await self.profile.client.call(operation, self.profile.target, request, how)
+
+
+class AsyncSession(AsyncTranscript):
+    """One session of a profile: a value that holds nothing open.
+
+    Writes take `durability=` and `request_id=` as those of the profile do.
+    """
+
+    __slots__ = ()
+
+    async def append(
+        self,
+        role: str,
+        content: Any,
+        *,
+        speaker: str | None = None,
+        at: Time | None = None,
+        embedding: Sequence[float] | None = None,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> Appended:
+        """Append one turn; `content` is text or any JSON. Its number is in `.seq`."""
+        fields = {"speaker": speaker, "at": at, "embedding": embedding}
+        said = turn(role, content, fields)
+        return await self.extend([said], durability=durability, request_id=request_id)
+
+    async def extend(
+        self,
+        turns: Iterable[Mapping[str, Any] | TurnInput],
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> Appended:
+        """Append 1 to 1,000 turns in one transaction: all of them, or none and an error."""
+        request = append_request(self.name, turns)
+        how = options(durability, request_id)
+        done: Appended = await self._call("sessions.append", request, how)
+        return done
+
+    async def end(
+        self,
+        *,
+        turns: bool = False,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> EndedSession:
         """Remove the session's tasks and, with `turns`, its transcript; other memories stay.
 
         Raises `NotFound` where there is no such session.
         """
         request = to_request(EndSession, {"session": self.name, "turns": turns}, "end")
-        done: EndedSession = await self._call("sessions.end", request)
+        how = options(durability, request_id)
+        done: EndedSession = await self._call("sessions.end", request, how)
         return done
-
-    async def _call(self, operation: str, request: Any) -> Any:
-        return await self.profile.client.call(operation, self.profile.target, request)

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from .client import Client
+from .past import PastProfile
 from .profile import Profile
-from .session import Session
+from .session import Session, Transcript
 
-__all__ = ["Client", "Profile", "Session"]
+__all__ = ["Client", "PastProfile", "Profile", "Session", "Transcript"]

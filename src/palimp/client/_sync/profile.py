@@ -3,95 +3,120 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Iterable
-from typing import TYPE_CHECKING, Unpack
-
-import msgspec
+from datetime import timedelta
+from typing import Any, Unpack
 
 from ...api import (
+    Boundary,
+    Branches,
+    CheckpointInfo,
+    Checkpoints,
+    CreateCheckpoint,
+    DeleteBranch,
+    DropCheckpoint,
+    Durability,
+    Export,
+    Exported,
     Forget,
     Forgotten,
-    GetMemory,
-    GotMemory,
-    History,
+    Forked,
+    Imported,
     Ingested,
-    ListSessions,
-    Memory,
-    MemoryPage,
-    MemoryType,
-    Recall,
-    SessionInfo,
-    SessionPage,
-    Target,
+    ListBranches,
+    ListCheckpoints,
+    ListPoints,
+    PointPage,
+    Rewind,
+    Rewound,
+    Sync,
+    Verification,
+    Verify,
     Written,
 )
-from ...api.limits import K_DEFAULT
-from ..fields import IdLike, ListFields, MemoryFields, MemoryLike, RecallFields
+from ...api.base import Request
+from ...api.limits import PAGE_MAX
+from ...ids import check_name
+from ...points import Point
+from ..fields import IdLike, MemoryFields, MemoryLike, PointLike
 from ..inputs import (
-    history_request,
+    check_free,
+    fork_request,
+    import_request,
     ingest_request,
-    list_request,
-    recall_request,
+    options,
+    point,
+    save,
     supersede_request,
     text_id,
 )
+from .past import PastProfile, Reading
 from .session import Session
-
-if TYPE_CHECKING:
-    from .client import Client
 
 __all__ = ["Profile"]
 
 
-class Profile:
+class Profile(Reading):
     """One memory store: a value of client, namespace, name and branch that holds nothing open.
 
     Equal values are equal, hashable and safe to share. Times may be datetimes (naive means UTC),
-    milliseconds or RFC 3339 text; ids may be text or anything with an `id`.
+    milliseconds or RFC 3339 text; ids may be text or anything with an `id`; a point is a `Point`, a
+    checkpoint's name, or a datetime.
+
+    Writes take `durability=`: when the call returns, `local` survives the process and a power cut,
+    `durable` the loss of the machine too (without it the setting `durability` decides); and
+    `request_id=`: a repeat with the same one changes nothing and gets the answer of the first.
     """
 
-    __slots__ = ("branch", "client", "name", "namespace")
+    __slots__ = ()
 
-    def __init__(self, client: Client, namespace: str, name: str, branch: str) -> None:
-        self.client = client
-        self.namespace = namespace
-        self.name = name
-        self.branch = branch
-
-    def __repr__(self) -> str:
-        at = "" if self.branch == "main" else f"@{self.branch}"
-        return f"<{type(self).__name__} {self.namespace}--{self.name}{at}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Profile) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def remember(self, text: str, **fields: Unpack[MemoryFields]) -> Written:
+    def remember(
+        self,
+        text: str,
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+        **fields: Unpack[MemoryFields],
+    ) -> Written:
         """Write one memory; when this returns it survives the process and a power cut.
 
         It is a `fact` unless `type=` says otherwise. With `topic=` it supersedes, in the same
         transaction, the fact (or instruction) that held on that topic. The same memory again is a
         `duplicate` and writes nothing. Raises `Invalid` naming the field that does not fit.
         """
-        request = ingest_request([{**fields, "text": text}], self.client.source)
-        done: Ingested = self.client.call("memories.ingest", self.target, request)
+        done = self.ingest(
+            [{**fields, "text": text}], durability=durability, request_id=request_id
+        )
         result = done.results[0]
         names = result.__struct_fields__
         return Written(**{name: getattr(result, name) for name in names}, txid=done.txid)
 
-    def ingest(self, memories: Iterable[MemoryLike]) -> Ingested:
+    def ingest(
+        self,
+        memories: Iterable[MemoryLike],
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> Ingested:
         """Write 1 to 1,000 memories in one transaction: all of them, or none and an error.
 
         Each is a mapping with `text` and any field `remember` takes, or a `MemoryInput`. The
         results stand in the order of the items. An error names the item (`details["index"]`).
         """
         request = ingest_request(memories, self.client.source)
-        done: Ingested = self.client.call("memories.ingest", self.target, request)
+        done: Ingested = self._write("memories.ingest", request, durability, request_id)
         return done
 
-    def supersede(self, memory: IdLike, text: str, **fields: Unpack[MemoryFields]) -> Written:
+    def supersede(
+        self,
+        memory: IdLike,
+        text: str,
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+        **fields: Unpack[MemoryFields],
+    ) -> Written:
         """Replace a memory by a newer one, in one transaction; the old stays in its history.
 
         Type, kind, topic, tags, project, environment, session and agent are taken over unless
@@ -99,83 +124,173 @@ class Profile:
         newer one).
         """
         request = supersede_request(memory, text, dict(fields), self.client.source)
-        done: Written = self.client.call("memories.supersede", self.target, request)
+        done: Written = self._write("memories.supersede", request, durability, request_id)
         return done
 
-    def forget(self, memory: IdLike) -> bool:
+    def forget(
+        self,
+        memory: IdLike,
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> bool:
         """Remove a memory from the present at once; False where there was none.
 
         Its row, its index entry and its vectors are gone from the file. Memories it had superseded
-        stay superseded.
+        stay superseded. Earlier points of the history still hold it.
         """
         request = Forget(id=text_id(memory))
-        done: Forgotten = self.client.call("memories.forget", self.target, request)
+        done: Forgotten = self._write("memories.forget", request, durability, request_id)
         return done.forgotten
-
-    def get(self, memory: IdLike) -> Memory:
-        """Return a memory, also a superseded one; `NotFound` where it is gone."""
-        request = GetMemory(id=text_id(memory))
-        found: GotMemory = self.client.call("memories.get", self.target, request)
-        return found.memory
-
-    def list(self, **filters: Unpack[ListFields]) -> Iterator[Memory]:
-        """Iterate over all memories that match, newest first, page by page."""
-        request = list_request(dict(filters))
-        while True:
-            page: MemoryPage = self.client.call("memories.list", self.target, request)
-            for memory in page.memories:
-                yield memory
-            if page.next_cursor is None:
-                return
-            request = msgspec.structs.replace(request, cursor=page.next_cursor)
-
-    def history(
-        self,
-        memory: IdLike | None = None,
-        *,
-        topic: str | None = None,
-        type: MemoryType | None = None,
-    ) -> History:
-        """Return all versions of a memory or of a topic, oldest first; `NotFound` where none is."""
-        request = history_request(memory, topic, type)
-        found: History = self.client.call("memories.history", self.target, request)
-        return found
-
-    def recall(
-        self, query: str | None = None, *, k: int = K_DEFAULT, **options: Unpack[RecallFields]
-    ) -> Recall:
-        """Return at most `k` memories that matter to `query`, best first, and say why.
-
-        `query` can be any text. `embedding=` searches with a vector of your own, `topic=` by exact
-        topic; one of the three is needed. Filters as in `list`; `min_score=` and `max_tokens=` cut,
-        `window=` adds neighbouring events, `explain=True` adds what every signal was worth. A
-        profile that was never written gives an empty result.
-        """
-        request = recall_request(query, k, dict(options))
-        found: Recall = self.client.call("recall", self.target, request)
-        return found
 
     def session(self, name: str) -> Session:
         """Return a session of this profile by name; costs nothing and creates nothing."""
         return Session(self, name)
 
-    def sessions(self) -> Iterator[SessionInfo]:
-        """Iterate over the sessions, most recently active first."""
+    def at(self, when: PointLike) -> PastProfile:
+        """Return this branch as it was at a point: every read, no write; costs nothing.
+
+        A checkpoint's name, a time (the last boundary before it) or a `Point`.
+        """
+        return PastProfile(
+            self.client, self.namespace, self.name, self.branch_name, point(when)
+        )
+
+    def checkpoint(
+        self,
+        name: str,
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> Point:
+        """Name what the branch holds now and return that point; it stays readable from then on.
+
+        `name` begins with a letter. Doing it again with nothing written in between changes nothing;
+        raises `Conflict` where the name stands for something else, `NotFound` for a profile that
+        was never written.
+        """
+        request = CreateCheckpoint(name=name)
+        made: CheckpointInfo = self._write(
+            "checkpoints.create", request, durability, request_id
+        )
+        return made.point
+
+    def checkpoints(self) -> Checkpoints:
+        """Return the checkpoints of this branch, oldest first."""
+        found: Checkpoints = self.client.call(
+            "checkpoints.list", self.target, ListCheckpoints()
+        )
+        return found
+
+    def drop_checkpoint(self, name: str) -> None:
+        """Remove the name of a checkpoint; `NotFound` where there is none of that name.
+
+        What it named may go with it: it is kept no longer than other history.
+        """
+        self.client.call("checkpoints.delete", self.target, DropCheckpoint(name=name))
+
+    def points(self) -> Iterator[Boundary]:
+        """Iterate over what can be read, forked from and returned to, newest first."""
         cursor = None
         while True:
-            page: SessionPage = self.client.call(
-                "sessions.list", self.target, ListSessions(cursor=cursor)
+            page: PointPage = self.client.call(
+                "points.list", self.target, ListPoints(limit=PAGE_MAX, cursor=cursor)
             )
-            for session in page.sessions:
-                yield session
+            for boundary in page.points:
+                yield boundary
             cursor = page.next_cursor
             if cursor is None:
                 return
 
-    @property
-    def target(self) -> Target:
-        """What operations on this profile are aimed at."""
-        return Target(self.namespace, self.name, self.branch)
+    def rewind(
+        self,
+        to: PointLike,
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> Rewound:
+        """Make the branch hold again what it held at a point, in one commit.
 
-    def _key(self) -> tuple[int, str, str, str]:
-        return (id(self.client), self.namespace, self.name, self.branch)
+        Nothing of the history goes: `rewind(done.undo)` takes it back. Checkpoints stay.
+        """
+        request = Rewind(to=str(point(to)))
+        done: Rewound = self._write("rewind", request, durability, request_id)
+        return done
+
+    def fork(
+        self, name: str, *, at: PointLike | None = None, ttl: timedelta | float | None = None
+    ) -> Profile:
+        """Make a branch of what this one holds, or held at a point, and return it.
+
+        It costs no copy of the data. Writes to either are not seen by the other. With `ttl` it is
+        removed by itself after that time. Raises `Conflict` where the name is taken.
+        """
+        made: Forked = self.client.call(
+            "branches.fork", self.target, fork_request(name, at, ttl)
+        )
+        return self.branch(made.name)
+
+    def branch(self, name: str) -> Profile:
+        """Return a branch of this profile by name; costs nothing and creates nothing."""
+        branch = check_name(name, "branch")
+        return Profile(self.client, self.namespace, self.name, branch)
+
+    def branches(self) -> Branches:
+        """Return the branches of this profile, `main` among them."""
+        found: Branches = self.client.call("branches.list", self.target, ListBranches())
+        return found
+
+    def delete_branch(self, name: str) -> None:
+        """Remove a branch and what only it holds; branches forked from it stay.
+
+        Raises `NotFound` where there is none of that name, `Invalid` for `main`.
+        """
+        self.client.call("branches.delete", self.branch(name).target, DeleteBranch())
+
+    def sync(self) -> Point:
+        """Return when all that was acknowledged so far survives this machine, and that point."""
+        reached: Boundary = self.client.call("sync", self.target, Sync())
+        return reached.point
+
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        at: PointLike | None = None,
+        overwrite: bool = False,
+    ) -> int:
+        """Write the branch, as it is or was at a point, as a plain SQLite file; return its txid.
+
+        The file appears whole or not at all. Raises `Conflict` where there is one already, unless
+        `overwrite`.
+        """
+        check_free(path, overwrite)
+        target = self.target if at is None else self.at(at).target
+        file: Exported = self.client.call("export", target, Export())
+        self.client.aside(save, path, file.data, overwrite)
+        return file.txid
+
+    def import_(self, path: str | os.PathLike[str]) -> int:
+        """Fill this profile with an exported file and return the txid that holds it.
+
+        Raises `Conflict` unless the profile was never written, and `Invalid` for a file that is
+        damaged or was not made by `export`.
+        """
+        request = self.client.aside(import_request, path)
+        done: Imported = self.client.call("import", self.target, request)
+        return done.txid
+
+    def verify(self) -> Verification:
+        """Read every object of the profile's history and return what is not sound."""
+        found: Verification = self.client.call("verify", self.target, Verify())
+        return found
+
+    def _write(
+        self,
+        operation: str,
+        request: Request,
+        durability: Durability | None,
+        request_id: str | None,
+    ) -> Any:
+        how = options(durability, request_id)
+        return self.client.call(operation, self.target, request, how)

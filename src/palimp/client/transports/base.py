@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
-from ...api import Target
+from ...api import NO_OPTIONS, Options, Target
 from ...api.base import Request, Result
 
 __all__ = ["AsyncTransport", "Transport"]
+
+T = TypeVar("T")
 
 
 class Transport(Protocol):
@@ -20,8 +23,13 @@ class Transport(Protocol):
     def source(self) -> str | None:
         """The source this client writes as."""
 
-    def call(self, operation: str, target: Target, request: Request) -> Result:
+    def call(
+        self, operation: str, target: Target, request: Request, options: Options = NO_OPTIONS
+    ) -> Result:
         """Carry out one operation of `OPERATIONS`."""
+
+    def aside(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Carry out what reads or writes files of the caller's."""
 
     def close(self) -> None:
         """Let go of what the transport holds; a second call does nothing."""
@@ -34,8 +42,13 @@ class AsyncTransport(Protocol):
     def source(self) -> str | None:
         """The source this client writes as."""
 
-    async def call(self, operation: str, target: Target, request: Request) -> Result:
+    async def call(
+        self, operation: str, target: Target, request: Request, options: Options = NO_OPTIONS
+    ) -> Result:
         """Carry out one operation of `OPERATIONS`."""
+
+    async def aside(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Carry out what reads or writes files of the caller's, beside the event loop."""
 
     async def close(self) -> None:
         """Let go of what the transport holds; a second call does nothing."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from ...api import Target
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ...api import NO_OPTIONS, Options, Target
 from ...api.base import Request, Result
 from ...node import Node
 
 __all__ = ["AsyncEmbedded", "Embedded"]
+
+T = TypeVar("T")
 
 
 class Embedded:
@@ -20,9 +25,15 @@ class Embedded:
         """The source this client writes as."""
         return self._node.settings.source
 
-    def call(self, operation: str, target: Target, request: Request) -> Result:
+    def call(
+        self, operation: str, target: Target, request: Request, options: Options = NO_OPTIONS
+    ) -> Result:
         """Carry out one operation in the calling thread."""
-        return self._node.call(operation, target, request)
+        return self._node.call(operation, target, request, options)
+
+    def aside(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call it in the calling thread."""
+        return function(*arguments)
 
     def close(self) -> None:
         """Close the node and let go of the folder."""
@@ -43,14 +54,18 @@ class AsyncEmbedded:
         """The source this client writes as."""
         return self._node.settings.source
 
-    async def call(self, operation: str, target: Target, request: Request) -> Result:
+    async def call(
+        self, operation: str, target: Target, request: Request, options: Options = NO_OPTIONS
+    ) -> Result:
         """Carry out one operation in a worker thread."""
+        return await self.aside(self._node.call, operation, target, request, options)
+
+    async def aside(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call it in a worker thread."""
         import asyncio  # 20 ms that a program without an event loop should not pay
 
-        return await asyncio.to_thread(self._node.call, operation, target, request)
+        return await asyncio.to_thread(function, *arguments)
 
     async def close(self) -> None:
         """Close the node and let go of the folder."""
-        import asyncio
-
-        await asyncio.to_thread(self._node.close)
+        await self.aside(self._node.close)

@@ -8,33 +8,52 @@ both.
 
 from __future__ import annotations
 
-from .branches import delete_branch, fork, read_branches
-from .collect import collect
-from .compact import compact
+from .branches import Child, Wanted, delete_branch, fork, list_branches, recover
+from .collect import collect, collect_deleted
+from .condense import condense
+from .heads import expire, remove_branch
 from .lane import Fenced, Lane
-from .names import Found, delete_profile, find_profile
+from .names import Found, Located, delete_profile, find_profile, locate
 from .own import Taken, stop_cleanly, take_ownership
-from .records import Manifest, Owner, SegmentRef
-from .ship import Piece, add_checkpoint, drop_checkpoint, ship
+from .records import History, HistoryRef, Manifest, Owner, Parent, SegmentRef
+from .retain import Keep, retain
+from .ship import Piece, add_checkpoint, drop_checkpoint, rebase, ship
+from .timeline import Timeline, read_timeline
 
 __all__ = [
+    "Child",
     "Fenced",
     "Found",
+    "History",
+    "HistoryRef",
+    "Keep",
     "Lane",
+    "Located",
     "Manifest",
     "Owner",
+    "Parent",
     "Piece",
     "SegmentRef",
     "Taken",
+    "Timeline",
+    "Wanted",
     "add_checkpoint",
     "collect",
-    "compact",
+    "collect_deleted",
+    "condense",
     "delete_branch",
     "delete_profile",
     "drop_checkpoint",
+    "expire",
     "find_profile",
     "fork",
-    "read_branches",
+    "list_branches",
+    "locate",
+    "read_timeline",
+    "rebase",
+    "recover",
+    "remove_branch",
+    "retain",
     "ship",
     "stop_cleanly",
     "take_ownership",

@@ -1,42 +1,32 @@
 """Forks: a child is made of copied references and lives only if its parent still names them all.
 
-The name's object points at the child from the start; the child's change to `live` is what commits
-the fork. A name whose child is deleted, or has been forming for over a minute, may be taken.
+The name's object points at the child from the start (`heads.py`); the child's change to `live` is
+what commits the fork. A recovered branch is made of an object of its own, and lives at once.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import Conflict, Invalid, NotFound
+from ...ids import MAIN
+from .heads import list_heads, reserve
 from .lane import Fenced, Lane, read, settle_create, swap
 from .records import (
-    Head,
     Manifest,
     Parent,
     SegmentRef,
     decode,
     encode,
     evolve,
-    head_key,
-    heads_prefix,
     manifest_key,
-    tombstone,
 )
-from .requests import Create, InDoubt, ListKeys, Nonce, Now, Refused, Replace, Sleep, Steps
+from .requests import Nonce, Now, Steps
+from .segments import store_segment
+from .ship import Piece
+from .timeline import Timeline, read_manifest, read_timeline
 
-__all__ = [
-    "FORMING_MS_MAX",
-    "Child",
-    "Wanted",
-    "delete_branch",
-    "fork",
-    "list_all",
-    "read_branches",
-]
-
-_RETRY_SECONDS = 0.1
-FORMING_MS_MAX = 60_000
+__all__ = ["Child", "Wanted", "delete_branch", "fork", "list_branches", "recover"]
 
 
 class Wanted(NamedTuple):
@@ -55,71 +45,66 @@ class Child(NamedTuple):
     txid: int
 
 
+class _Origin(NamedTuple):
+    """What a child is made of, and what was read of its parent (`seen`: with its history)."""
+
+    chain: tuple[SegmentRef, ...]
+    txid: int
+    seen: Timeline | None = None
+
+
 def fork(db_id: str, wanted: Wanted) -> Steps[Child]:
     """Make a branch; when this returns it lives, and every object it names exists.
 
     Read the parent; reserve the name; write the child as `forming` with copies of the references;
-    read the parent again: if it still names every one of them, make the child `live`, else copy
-    again. A manifest never regains a reference it dropped, and a collector begins after the drop:
-    so what the parent names after the child was written, the collector finds in the child.
+    read the parent again: if it still names every one of them, in its manifest or its history, make
+    the child `live`, else copy again. A branch never regains a reference it dropped, and a
+    collector begins after the drop: so what the parent names after the child was written, the
+    collector finds in the child.
 
-    Raises `NotFound` (parent), `Invalid` (no boundary, both neighbours named) or `Conflict` (the
-    name is taken, or it took over a minute). What was begun is then a tombstone, its name free.
+    Raises `NotFound` (parent), `Invalid` (no boundary, what can be asked instead is named) or
+    `Conflict` (the name is taken, or it took over a minute). What was begun is then a tombstone,
+    its name free.
     """
-    parent_key = manifest_key(db_id, wanted.parent_id)
-    parent = yield from _live(parent_key, wanted.parent_id)
-    _chain_up_to(parent, wanted.txid)
+    parent = yield from _live(db_id, wanted.parent_id)
+    origin = yield from _origin(db_id, wanted, parent)
     branch_id: str = yield Nonce()
-    yield from _reserve(db_id, wanted.name, branch_id)
+    yield from reserve(db_id, wanted.name, branch_id)
     try:
-        return (yield from _grow(db_id, wanted, branch_id, parent))
+        return (yield from _grow(db_id, wanted, branch_id, origin))
     except Fenced as fenced:
         made = fenced.manifest
         if made.owner is not None and made.parent is not None:
             # Only a branch that lives can be owned: our change landed before its answer was lost.
             return Child(branch_id, made.parent.txid)
         raise Conflict(
-            f"branch {wanted.name!r} was not finished within a minute and its name was taken"
+            f"branch {wanted.name!r} was not finished within a minute, or was deleted at once; "
+            "fork again if it is still wanted"
         ) from None
 
 
-def _grow(db_id: str, wanted: Wanted, branch_id: str, parent: Manifest) -> Steps[Child]:
-    chain, at = _chain_up_to(parent, wanted.txid)
-    lane = yield from _form(db_id, branch_id, _child(parent, wanted, chain, at), wanted.ttl_ms)
+def _grow(db_id: str, wanted: Wanted, branch_id: str, origin: _Origin) -> Steps[Child]:
+    lane = yield from _form(db_id, branch_id, wanted, origin)
     try:
-        return (yield from _settle(db_id, wanted, lane, chain, at))
+        return (yield from _settle(db_id, wanted, lane, origin))
     except (Invalid, NotFound):
         # The parent, or the boundary in it, went away meanwhile.
         yield from delete_branch(lane)
         raise
 
 
-def _settle(
-    db_id: str, wanted: Wanted, lane: Lane, chain: tuple[SegmentRef, ...], at: int
-) -> Steps[Child]:
-    parent_key = manifest_key(db_id, wanted.parent_id)
+def _settle(db_id: str, wanted: Wanted, lane: Lane, origin: _Origin) -> Steps[Child]:
     while True:
-        again = yield from _live(parent_key, wanted.parent_id)
-        nonce: str = yield Nonce()
-        if all(again.names(ref.key) for ref in chain):
-            change = evolve(lane.manifest, nonce, state="live")
+        parent = yield from _live(db_id, wanted.parent_id)
+        still, parent, seen = yield from _still_named(db_id, wanted, parent, origin)
+        if still:
+            change = evolve(lane.manifest, (yield Nonce()), state="live")
         else:
-            chain, at = _chain_up_to(again, wanted.txid)
-            copied = _child(again, wanted, chain, at)
-            change = evolve(
-                lane.manifest,
-                nonce,
-                txid=at,
-                limit=at,
-                parent=copied.parent,
-                snapshot=copied.snapshot,
-                segments=copied.segments,
-                commit_pages=copied.commit_pages,
-                checksum=copied.checksum,
-            )
+            origin = yield from _origin(db_id, wanted, parent, seen)
+            change = evolve(lane.manifest, (yield Nonce()), **_copied(wanted, origin))
         yield from swap(lane, change)
         if lane.manifest.state == "live":
-            return Child(lane.branch_id, at)
+            return Child(lane.branch_id, origin.txid)
 
 
 def delete_branch(lane: Lane) -> Steps[None]:
@@ -129,140 +114,122 @@ def delete_branch(lane: Lane) -> Steps[None]:
     yield from swap(lane, evolve(manifest, nonce, state="deleted", epoch=manifest.epoch + 1))
 
 
-def read_branches(db_id: str) -> Steps[dict[str, str]]:
-    """Return the branches of a database that live: name -> branch id. `main` needs no name."""
-    found: dict[str, str] = {"main": "main"}
-    for key in (yield from list_all(heads_prefix(db_id))):
+def recover(db_id: str, name: str, parent: Parent | None, piece: Piece, node: str) -> Steps[Child]:
+    """Make a branch of a file that may not continue its own; when this returns it lives.
+
+    `piece` is a snapshot of txid 1 to `piece.max`; the branch consists of it alone, and needs
+    nothing of `parent`. Raises `Conflict` where the name is taken.
+    """
+    branch_id: str = yield Nonce()
+    yield from reserve(db_id, name, branch_id)
+    # Under the branch's own prefix, where nobody collects before the manifest is there.
+    ref = yield from store_segment(db_id, branch_id, piece.ref(1, 1, piece.at), piece.data)
+    nonce: str = yield Nonce()
+    manifest = Manifest(
+        version=1,
+        nonce=nonce,
+        epoch=1,
+        owner=None,
+        txid=piece.max,
+        limit=piece.max,
+        commit_pages=piece.commit_pages,
+        checksum=piece.checksum,
+        parent=parent,
+        snapshot=ref,
+    )
+    key = manifest_key(db_id, branch_id)
+    created = yield from settle_create(key, encode(manifest))
+    if created.version is None:
         stored = yield from read(key)
-        branch_id = decode(stored.data, Head, key).branch_id if stored else None
-        if branch_id is None:
-            continue
-        child = yield from _manifest(db_id, branch_id)
-        if child is not None and child.state == "live":
-            found[key.removeprefix(heads_prefix(db_id)).removesuffix(".json")] = branch_id
+        assert stored is not None, f"{key} was written and is not there"
+        if decode(stored.data, Manifest, key).snapshot is None:
+            raise Conflict(
+                f"branch {name!r} of node {node} was not finished within a minute and its name "
+                "was taken; recover under another name"
+            )
+    return Child(branch_id, piece.max)
+
+
+def list_branches(db_id: str) -> Steps[list[tuple[str, str, Manifest | None]]]:
+    """Return name, id and manifest of the branches that live; `main` first, also if not written."""
+    main = yield from read_manifest(db_id, MAIN)
+    found: list[tuple[str, str, Manifest | None]] = []
+    if main is None or main.state == "live":
+        found.append((MAIN, MAIN, main))
+    for name, head in (yield from list_heads(db_id)):
+        assert head.branch_id is not None
+        manifest = yield from read_manifest(db_id, head.branch_id)
+        if manifest is not None and manifest.state == "live":
+            found.append((name, head.branch_id, manifest))
     return found
 
 
-def list_all(prefix: str) -> Steps[list[str]]:
-    """Return all keys below a prefix, page by page."""
-    keys: list[str] = []
-    while True:
-        try:
-            page: list[str] = yield ListKeys(prefix, keys[-1] if keys else "")
-        except (InDoubt, Refused):
-            yield Sleep(_RETRY_SECONDS)
-            continue
-        if not page:
-            return keys
-        keys += page
-
-
-def _reserve(db_id: str, name: str, branch_id: str) -> Steps[None]:
-    """Make the name point at this child; of two forks of one name one wins."""
-    key = head_key(db_id, name)
-    now: int = yield Now()
-    head = Head(nonce=(yield Nonce()), branch_id=branch_id, formed_at=now)
-    created = yield from settle_create(key, encode(head))
-    if created.version is not None:
-        return
-    while True:
-        stored = yield from read(key)
-        assert stored is not None, f"{key} has vanished; names are never deleted"
-        held = decode(stored.data, Head, key)
-        if held.branch_id == branch_id:
-            return
-        if held.branch_id is not None:
-            yield from _free(db_id, name, held, now)
-        taken = Head(
-            nonce=head.nonce,
-            version=held.version + 1,
-            gen=held.gen + 1,
-            branch_id=branch_id,
-            formed_at=now,
-        )
-        try:
-            version = yield Replace(key, encode(taken), stored.version)
-        except (InDoubt, Refused):
-            version = None
-        if version is not None:
-            return
-        yield Sleep(_RETRY_SECONDS)
-
-
-def _free(db_id: str, name: str, held: Head, now: int) -> Steps[None]:
-    """Return if the branch a name points at is dead, after making sure of it; else `Conflict`."""
-    assert held.branch_id is not None
-    key = manifest_key(db_id, held.branch_id)
-    while True:
-        stored = yield from read(key)
-        manifest = decode(stored.data, Manifest, key) if stored else None
-        if manifest is not None and manifest.state == "deleted":
-            return
-        stale = now - held.formed_at > FORMING_MS_MAX
-        if not stale or (manifest is not None and manifest.state == "live"):
-            raise Conflict(f"branch {name!r} exists already", code="already_exists")
-        # Not in a lane: others may be doing the same, and whoever wins, it is dead.
-        nonce: str = yield Nonce()
-        try:
-            if stored is None or manifest is None:
-                # Never written: its fork is dead or paused, and must not make it live any more.
-                yield Create(key, encode(tombstone(nonce)))
-            else:
-                dead = evolve(manifest, nonce, state="deleted", epoch=manifest.epoch + 1)
-                yield Replace(key, encode(dead), stored.version)
-        except (InDoubt, Refused):
-            yield Sleep(_RETRY_SECONDS)
-
-
-def _live(key: str, branch_id: str) -> Steps[Manifest]:
-    stored = yield from read(key)
-    if stored is None:
+def _live(db_id: str, branch_id: str) -> Steps[Manifest]:
+    manifest = yield from read_manifest(db_id, branch_id)
+    if manifest is None:
         raise NotFound(f"branch {branch_id} was never written", code="branch_not_found")
-    manifest = decode(stored.data, Manifest, key)
     if manifest.state != "live":
         raise NotFound(f"branch {branch_id} is {manifest.state}", code="branch_not_found")
     return manifest
 
 
-def _manifest(db_id: str, branch_id: str) -> Steps[Manifest | None]:
-    key = manifest_key(db_id, branch_id)
-    stored = yield from read(key)
-    return decode(stored.data, Manifest, key) if stored else None
+def _origin(
+    db_id: str, wanted: Wanted, parent: Manifest, seen: Timeline | None = None
+) -> Steps[_Origin]:
+    """Return what a child of this parent is made of; reads its history for older points only."""
+    at = parent.txid if wanted.txid is None else wanted.txid
+    if not at or at in parent.boundaries():
+        return _Origin(tuple(ref for ref in parent.chain() if ref.max <= at), at, seen)
+    timeline = yield from _with_history(db_id, wanted, parent, seen)
+    return _Origin(timeline.path(at), at, timeline)
 
 
-def _chain_up_to(parent: Manifest, txid: int | None) -> tuple[tuple[SegmentRef, ...], int]:
-    at = parent.txid if txid is None else txid
-    if at and at not in parent.boundaries():
-        below = max((b for b in parent.boundaries() if b < at), default=None)
-        above = min((b for b in parent.boundaries() if b > at), default=None)
-        raise Invalid(f"txid {at} is no boundary; the nearest are {below} and {above}")
-    return tuple(ref for ref in parent.chain() if ref.max <= at), at
+def _still_named(
+    db_id: str, wanted: Wanted, parent: Manifest, origin: _Origin
+) -> Steps[tuple[bool, Manifest, Timeline | None]]:
+    """Whether the parent still names all of a child's references; with what was read of it."""
+    missing = {ref.key for ref in origin.chain} - {ref.key for ref in parent.chain()}
+    if not missing:
+        return True, parent, origin.seen
+    timeline = yield from _with_history(db_id, wanted, parent, origin.seen)
+    return missing <= timeline.keys(), timeline.manifest, timeline
 
 
-def _child(parent: Manifest, wanted: Wanted, chain: tuple[SegmentRef, ...], at: int) -> Manifest:
-    snapshot = chain[0] if chain and chain[0].min == 1 else None
-    whole = at == parent.txid
-    return Manifest(
+def _with_history(
+    db_id: str, wanted: Wanted, parent: Manifest, seen: Timeline | None
+) -> Steps[Timeline]:
+    if seen is not None and seen.manifest.history == parent.history:
+        return Timeline(parent, seen.older)
+    return (yield from read_timeline(db_id, wanted.parent_id, parent))
+
+
+def _copied(wanted: Wanted, origin: _Origin) -> dict[str, Any]:
+    """Return the fields of a child that come from its parent."""
+    chain, at = origin.chain, origin.txid
+    return {
+        "txid": at,
+        "limit": at,
+        "commit_pages": chain[-1].commit if chain else 0,
+        "checksum": chain[-1].checksum if chain else "",
+        "parent": Parent(branch_id=wanted.parent_id, txid=at),
+        "snapshot": chain[0] if chain else None,
+        "segments": chain[1:],
+    }
+
+
+def _form(db_id: str, branch_id: str, wanted: Wanted, origin: _Origin) -> Steps[Lane]:
+    now: int = yield Now()
+    nonce: str = yield Nonce()
+    manifest = Manifest(
         version=1,
-        nonce="",
+        nonce=nonce,
         state="forming",
         epoch=0,
         owner=None,
-        txid=at,
-        limit=at,
-        commit_pages=parent.commit_pages if whole else 0,
-        checksum=parent.checksum if whole else "",
-        parent=Parent(branch_id=wanted.parent_id, txid=at),
-        snapshot=snapshot,
-        segments=chain[1:] if snapshot else chain,
+        formed_at=now,
+        ttl_at=None if wanted.ttl_ms is None else now + wanted.ttl_ms,
+        **_copied(wanted, origin),
     )
-
-
-def _form(db_id: str, branch_id: str, child: Manifest, ttl_ms: int | None) -> Steps[Lane]:
-    now: int = yield Now()
-    nonce: str = yield Nonce()
-    ttl_at = None if ttl_ms is None else now + ttl_ms
-    manifest = evolve(child, nonce, formed_at=now, ttl_at=ttl_at)
     key = manifest_key(db_id, branch_id)
     created = yield from settle_create(key, encode(manifest))
     if created.version is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import msgspec
 
 from ...errors import Internal, Unavailable
 from .records import Manifest, decode, encode, manifest_key
@@ -25,8 +26,7 @@ class Fenced(Exception):
         self.manifest = manifest
 
 
-@dataclass(slots=True)
-class Lane:
+class Lane(msgspec.Struct):
     """What an owner knows of its branch: the manifest that last landed, and its version.
 
     `floor` is the limit it took over: an earlier owner may have acknowledged numbers up to there.

@@ -7,6 +7,7 @@ race). Fields this release does not know survive a read-modify-write.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -17,6 +18,8 @@ __all__ = [
     "FORMAT",
     "WRITER",
     "Head",
+    "History",
+    "HistoryRef",
     "Manifest",
     "Name",
     "Owner",
@@ -28,8 +31,12 @@ __all__ = [
     "evolve",
     "head_key",
     "heads_prefix",
+    "history_key",
+    "is_collectable",
+    "key_txids",
     "manifest_key",
     "name_key",
+    "name_prefix",
     "segment_epoch",
     "segment_key",
     "tombstone",
@@ -37,6 +44,7 @@ __all__ = [
 
 FORMAT = 1
 WRITER = 1
+_HISTORY = "history-"
 
 
 class _Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +57,11 @@ R = TypeVar("R", bound=_Record)
 
 
 class SegmentRef(_Record, frozen=True, kw_only=True):
-    """One segment or snapshot: the txids it covers (a snapshot begins at 1) and where it is."""
+    """One segment or snapshot: the txids it covers (a snapshot begins at 1) and where it is.
+
+    `commit` and `checksum` are the database's after it: its pages, and 16 hex digits. `at` is when
+    its last txid became a boundary, in ms; it never runs backwards along a chain.
+    """
 
     min: int
     max: int
@@ -58,6 +70,26 @@ class SegmentRef(_Record, frozen=True, kw_only=True):
     bytes: int
     sha256: str
     key: str
+    commit: int = 0
+    checksum: str = ""
+    at: int = 0
+
+
+class HistoryRef(_Record, frozen=True, kw_only=True):
+    """A history object: how many references it holds, and the bytes of what they name."""
+
+    key: str
+    refs: int
+    bytes: int
+    sha256: str
+
+
+class History(_Record, frozen=True, kw_only=True):
+    """What a history object holds: references older than the manifest's. Written once."""
+
+    format: int = FORMAT
+    writer: int = WRITER
+    refs: tuple[SegmentRef, ...]
 
 
 class Owner(_Record, frozen=True, kw_only=True):
@@ -78,7 +110,8 @@ class Manifest(_Record, frozen=True, kw_only=True):
     """What a branch consists of. Changed only by compare-and-swap, only by its owner.
 
     `txid` is the last shipped txid, `limit` the last one that may be acknowledged under this
-    manifest, `checksum` the database's at `txid`. The chain is `snapshot`, then `segments`.
+    manifest, `checksum` the database's at `txid`. The chain is `snapshot`, then `segments`; it is
+    enough for the head. References to older points are in the objects of `history`, oldest first.
     """
 
     format: int = FORMAT
@@ -95,7 +128,7 @@ class Manifest(_Record, frozen=True, kw_only=True):
     parent: Parent | None = None
     snapshot: SegmentRef | None = None
     segments: tuple[SegmentRef, ...] = ()
-    history: tuple[str, ...] = ()
+    history: tuple[HistoryRef, ...] = ()
     checkpoints: dict[str, int] = {}
     ttl_at: int | None = None
     formed_at: int | None = None
@@ -105,11 +138,11 @@ class Manifest(_Record, frozen=True, kw_only=True):
         return (*((self.snapshot,) if self.snapshot else ()), *self.segments)
 
     def boundaries(self) -> tuple[int, ...]:
-        """Return the txids at which a kept segment ends, ascending."""
+        """Return the txids at which a segment of the chain ends, ascending."""
         return tuple(ref.max for ref in self.chain())
 
     def names(self, key: str) -> bool:
-        """Whether this manifest refers to an object."""
+        """Whether the chain refers to an object."""
         return any(ref.key == key for ref in self.chain())
 
 
@@ -193,6 +226,11 @@ def head_key(db_id: str, branch: str) -> str:
     return f"{heads_prefix(db_id)}{branch}.json"
 
 
+def name_prefix(namespace: str | None = None) -> str:
+    """Return the prefix of the names of profiles: of one namespace, or of all."""
+    return "v1/names/" if namespace is None else f"v1/names/{namespace}/"
+
+
 def name_key(namespace: str, profile: str) -> str:
     """Return the key of a profile's name."""
     return f"v1/names/{namespace}/{profile}.json"
@@ -203,21 +241,40 @@ def segment_key(db_id: str, branch_id: str, low: int, high: int, epoch: int, non
     return f"{branch_prefix(db_id, branch_id)}{low:016x}-{high:016x}-{epoch:08x}-{nonce}.ltx"
 
 
+def history_key(db_id: str, branch_id: str, low: int, high: int, epoch: int, nonce: str) -> str:
+    """Return the key of a history object, by the first and last boundary its references end at."""
+    name = f"{_HISTORY}{low:016x}-{high:016x}-{epoch:08x}-{nonce}.json"
+    return f"{branch_prefix(db_id, branch_id)}{name}"
+
+
 def segment_epoch(key: str) -> int:
-    """Return the epoch in a segment's key."""
-    return int(key.rsplit("/", 1)[1].split("-")[2], 16)
+    """Return the epoch in the key of a segment or a history object."""
+    return int(_words(key)[2], 16)
+
+
+def key_txids(key: str) -> tuple[int, int]:
+    """Return the txids in the key of a segment or a history object."""
+    low, high, *_ = _words(key)
+    return int(low, 16), int(high, 16)
+
+
+def is_collectable(key: str) -> bool:
+    """Whether this is the key of a segment or a history object: what a manifest may name."""
+    return key.endswith(".ltx") or key.rsplit("/", 1)[1].startswith(_HISTORY)
+
+
+def _words(key: str) -> list[str]:
+    return key.rsplit("/", 1)[1].removeprefix(_HISTORY).split("-")
 
 
 def _plain(record: _Record) -> dict[str, Any]:
-    plain: dict[str, Any] = dict(record.extra)
-    for field in record.__struct_fields__:
-        if field != "extra":
-            value = getattr(record, field)
-            if isinstance(value, _Record):
-                value = _plain(value)
-            elif isinstance(value, tuple):
-                value = [_plain(v) if isinstance(v, _Record) else v for v in value]
-            plain[field] = value
+    fields = msgspec.structs.asdict(record)
+    plain: dict[str, Any] = {**fields.pop("extra"), **fields}
+    for field, value in fields.items():
+        if isinstance(value, _Record):
+            plain[field] = _plain(value)
+        elif isinstance(value, tuple):
+            plain[field] = [_plain(v) if isinstance(v, _Record) else v for v in value]
     return plain
 
 
@@ -226,20 +283,30 @@ _NESTED: dict[str, type[_Record]] = {
     "parent": Parent,
     "snapshot": SegmentRef,
     "segments": SegmentRef,
+    "history": HistoryRef,
+    "refs": SegmentRef,
 }
 
 
+@functools.cache
+def _known(cls: type[_Record]) -> frozenset[str]:
+    return frozenset(cls.__struct_fields__) - {"extra"}
+
+
 def _gather(raw: Any, cls: type[_Record]) -> Any:
-    """Return `raw` with the fields `cls` does not know moved into `extra`, nested ones too."""
+    """Move the fields `cls` does not know into `extra`, in nested records too; return `raw`."""
     if not isinstance(raw, dict):
         return raw
-    known: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
-    for name, value in raw.items():
-        if name not in cls.__struct_fields__ or name == "extra":
-            extra[name] = value
-        elif name in _NESTED and isinstance(value, list):
-            known[name] = [_gather(one, _NESTED[name]) for one in value]
+    # Set operations, because a history object may hold thousands of records.
+    if raw.keys() - _known(cls):
+        extra = {name: value for name, value in raw.items() if name not in _known(cls)}
+        for name in extra:
+            del raw[name]
+        raw["extra"] = extra
+    for name in raw.keys() & _NESTED.keys():
+        value, inner = raw[name], _NESTED[name]
+        if isinstance(value, list):
+            raw[name] = [_gather(one, inner) for one in value]
         else:
-            known[name] = _gather(value, _NESTED[name]) if name in _NESTED else value
-    return {**known, "extra": extra}
+            raw[name] = _gather(value, inner)
+    return raw

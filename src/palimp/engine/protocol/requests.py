@@ -18,8 +18,9 @@ happen and will not) or `InDoubt` (nobody knows: it may have happened, or may ha
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
 
 __all__ = [
     "Create",
@@ -57,23 +58,20 @@ class Stored(NamedTuple):
     version: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Get:
+class Get(msgspec.Struct, frozen=True):
     """Read an object."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(msgspec.Struct, frozen=True):
     """Write an object that must not exist."""
 
     key: str
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Replace:
+class Replace(msgspec.Struct, frozen=True):
     """Write an object whose version must still be this one."""
 
     key: str
@@ -81,30 +79,26 @@ class Replace:
     version: Any
 
 
-@dataclass(frozen=True, slots=True)
-class ListKeys:
+class ListKeys(msgspec.Struct, frozen=True):
     """Read a page of the keys below a prefix, those after `after`."""
 
     prefix: str
     after: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True):
     """Remove an object."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(msgspec.Struct, frozen=True):
     """Read these segments (key and SHA-256), adjacent and in order, and make one of them."""
 
     parts: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordEpoch:
+class RecordEpoch(msgspec.Struct, frozen=True):
     """Note beside the local file, durably, that this folder is about to own an epoch."""
 
     db_id: str
@@ -113,18 +107,15 @@ class RecordEpoch:
     nonce: str
 
 
-@dataclass(frozen=True, slots=True)
-class Nonce:
+class Nonce(msgspec.Struct, frozen=True):
     """Ask for a word nobody used before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(msgspec.Struct, frozen=True):
     """Ask for the time in milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sleep:
+class Sleep(msgspec.Struct, frozen=True):
     """Wait."""
 
     seconds: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .draft import Draft, draft
 from .filters import Conditions, conditions
-from .lifecycle import expire_tasks, forget
+from .lifecycle import expire_tasks, forget, has_expired
 from .read import check_history, check_list, get_memory, history, list_memories
 from .write import Outcome, Writer, ingest, supersede
 
@@ -20,6 +20,7 @@ __all__ = [
     "expire_tasks",
     "forget",
     "get_memory",
+    "has_expired",
     "history",
     "ingest",
     "list_memories",

@@ -10,7 +10,7 @@ import apsw
 from ..indexing import MEMORIES, add_entries, drop_vectors, neighbours, remove_entries
 from ..protocols import Sealer
 
-__all__ = ["EXPIRE_BATCH", "end_tasks", "expire_tasks", "forget"]
+__all__ = ["EXPIRE_BATCH", "end_tasks", "expire_tasks", "forget", "has_expired"]
 
 EXPIRE_BATCH = 500
 
@@ -31,6 +31,14 @@ def forget(connection: apsw.Connection, identity: str, sealer: Sealer, now_ms: i
     handle, present = row
     remove(connection, [handle], sealer)
     return bool(present)
+
+
+def has_expired(connection: apsw.Connection, now_ms: int) -> bool:
+    """Whether `expire_tasks` would remove anything."""
+    found = connection.execute(
+        "SELECT 1 FROM __palimp_memories WHERE expires_at <= ? LIMIT 1", (now_ms,)
+    ).get
+    return found is not None
 
 
 def expire_tasks(connection: apsw.Connection, now_ms: int, sealer: Sealer) -> int:

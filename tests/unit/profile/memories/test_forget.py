@@ -1,5 +1,6 @@
 """Forget: a memory is gone from the present, from the indexes, and from the bytes of the folder."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,16 @@ def ranking(profile: palimp.Profile) -> list[Any]:
 
 
 def folder_bytes(folder: Path) -> bytes:
-    return b"\n".join(path.read_bytes() for path in folder.rglob("*") if path.is_file()).lower()
+    """The present: what is forgotten stays in the history until it is erased."""
+    present = (folder / "hot").rglob("*")
+    return b"\n".join(path.read_bytes() for path in present if path.is_file()).lower()
 
 
 def rows(folder: Path, profile: str = "alice") -> dict[str, int]:
     """How many rows each table of a closed profile has."""
-    file = folder / "hot" / f"default--{profile}" / "main.db"
+    name = folder / "objects" / "v1" / "names" / "default" / f"{profile}.json"
+    db_id = json.loads(name.read_bytes())["db_id"]
+    file = next((folder / "hot" / db_id / "main").glob("i_*/main.db"))
     connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         names = ("", "_vectors", "_codes", "_fts_docsize")

@@ -1,0 +1,152 @@
+"""What can be read of a profile, as it is and as it was."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Unpack
+
+import msgspec
+
+from ...api import (
+    GetMemory,
+    GotMemory,
+    History,
+    ListSessions,
+    Memory,
+    MemoryPage,
+    MemoryType,
+    Recall,
+    SessionInfo,
+    SessionPage,
+    Target,
+)
+from ...api.limits import K_DEFAULT
+from ...points import Point
+from ..fields import IdLike, ListFields, RecallFields
+from ..inputs import history_request, list_request, recall_request, text_id
+from .session import AsyncTranscript
+
+if TYPE_CHECKING:
+    from .client import AsyncClient
+
+__all__ = ["AsyncPastProfile", "AsyncReading"]
+
+
+class AsyncReading:
+    """Every read of a profile; `Profile` adds the writes, `PastProfile` reads at a point.
+
+    A value that holds nothing open: equal values are equal, hashable and safe to share.
+    """
+
+    __slots__ = ("branch_name", "client", "name", "namespace")
+
+    def __init__(self, client: AsyncClient, namespace: str, name: str, branch: str) -> None:
+        self.client = client
+        self.namespace = namespace
+        self.name = name
+        self.branch_name = branch
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def __str__(self) -> str:
+        branch = "" if self.branch_name == "main" else f"@{self.branch_name}"
+        return f"{self.namespace}--{self.name}{branch}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AsyncReading) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    async def get(self, memory: IdLike) -> Memory:
+        """Return a memory, also a superseded one; `NotFound` where it is gone."""
+        request = GetMemory(id=text_id(memory))
+        found: GotMemory = await self.client.call("memories.get", self.target, request)
+        return found.memory
+
+    async def list(self, **filters: Unpack[ListFields]) -> AsyncIterator[Memory]:
+        """Iterate over all memories that match, newest first, page by page."""
+        request = list_request(dict(filters))
+        while True:
+            page: MemoryPage = await self.client.call("memories.list", self.target, request)
+            for memory in page.memories:
+                yield memory
+            if page.next_cursor is None:
+                return
+            request = msgspec.structs.replace(request, cursor=page.next_cursor)
+
+    async def history(
+        self,
+        memory: IdLike | None = None,
+        *,
+        topic: str | None = None,
+        type: MemoryType | None = None,
+    ) -> History:
+        """Return all versions of a memory or of a topic, oldest first; `NotFound` where none is."""
+        request = history_request(memory, topic, type)
+        found: History = await self.client.call("memories.history", self.target, request)
+        return found
+
+    async def recall(
+        self, query: str | None = None, *, k: int = K_DEFAULT, **options: Unpack[RecallFields]
+    ) -> Recall:
+        """Return at most `k` memories that matter to `query`, best first, and say why.
+
+        `query` can be any text. `embedding=` searches with a vector of your own, `topic=` by exact
+        topic; one of the three is needed. Filters as in `list`; `min_score=` and `max_tokens=` cut,
+        `window=` adds neighbouring events, `explain=True` adds what every signal was worth. A
+        profile that was never written gives an empty result.
+        """
+        request = recall_request(query, k, dict(options))
+        found: Recall = await self.client.call("recall", self.target, request)
+        return found
+
+    async def sessions(self) -> AsyncIterator[SessionInfo]:
+        """Iterate over the sessions, most recently active first."""
+        cursor = None
+        while True:
+            page: SessionPage = await self.client.call(
+                "sessions.list", self.target, ListSessions(cursor=cursor)
+            )
+            for session in page.sessions:
+                yield session
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    @property
+    def target(self) -> Target:
+        """What operations on this profile are aimed at."""
+        return Target(self.namespace, self.name, self.branch_name)
+
+    def _key(self) -> tuple[int, Target]:
+        return (id(self.client), self.target)
+
+
+class AsyncPastProfile(AsyncReading):
+    """A profile as it was at a point of its history: every read of `Profile`, and no write.
+
+    Nothing is read before the first call; a call raises `NotFound` where the checkpoint is unknown
+    and `Invalid` where the point cannot be read, naming the nearest that can.
+    """
+
+    __slots__ = ("point",)
+
+    def __init__(
+        self, client: AsyncClient, namespace: str, name: str, branch: str, point: Point
+    ) -> None:
+        super().__init__(client, namespace, name, branch)
+        self.point = point
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} at {self.point}"
+
+    def session(self, name: str) -> AsyncTranscript:
+        """Return what can be read of a session; costs nothing."""
+        return AsyncTranscript(self, name)
+
+    @property
+    def target(self) -> Target:
+        """What operations on this profile are aimed at."""
+        return Target(self.namespace, self.name, self.branch_name, str(self.point))

@@ -1,0 +1,153 @@
+# Made from client/_async by scripts/unasync.py; change it there.
+"""What can be read of a profile, as it is and as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Unpack
+
+import msgspec
+
+from ...api import (
+    GetMemory,
+    GotMemory,
+    History,
+    ListSessions,
+    Memory,
+    MemoryPage,
+    MemoryType,
+    Recall,
+    SessionInfo,
+    SessionPage,
+    Target,
+)
+from ...api.limits import K_DEFAULT
+from ...points import Point
+from ..fields import IdLike, ListFields, RecallFields
+from ..inputs import history_request, list_request, recall_request, text_id
+from .session import Transcript
+
+if TYPE_CHECKING:
+    from .client import Client
+
+__all__ = ["PastProfile", "Reading"]
+
+
+class Reading:
+    """Every read of a profile; `Profile` adds the writes, `PastProfile` reads at a point.
+
+    A value that holds nothing open: equal values are equal, hashable and safe to share.
+    """
+
+    __slots__ = ("branch_name", "client", "name", "namespace")
+
+    def __init__(self, client: Client, namespace: str, name: str, branch: str) -> None:
+        self.client = client
+        self.namespace = namespace
+        self.name = name
+        self.branch_name = branch
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def __str__(self) -> str:
+        branch = "" if self.branch_name == "main" else f"@{self.branch_name}"
+        return f"{self.namespace}--{self.name}{branch}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reading) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def get(self, memory: IdLike) -> Memory:
+        """Return a memory, also a superseded one; `NotFound` where it is gone."""
+        request = GetMemory(id=text_id(memory))
+        found: GotMemory = self.client.call("memories.get", self.target, request)
+        return found.memory
+
+    def list(self, **filters: Unpack[ListFields]) -> Iterator[Memory]:
+        """Iterate over all memories that match, newest first, page by page."""
+        request = list_request(dict(filters))
+        while True:
+            page: MemoryPage = self.client.call("memories.list", self.target, request)
+            for memory in page.memories:
+                yield memory
+            if page.next_cursor is None:
+                return
+            request = msgspec.structs.replace(request, cursor=page.next_cursor)
+
+    def history(
+        self,
+        memory: IdLike | None = None,
+        *,
+        topic: str | None = None,
+        type: MemoryType | None = None,
+    ) -> History:
+        """Return all versions of a memory or of a topic, oldest first; `NotFound` where none is."""
+        request = history_request(memory, topic, type)
+        found: History = self.client.call("memories.history", self.target, request)
+        return found
+
+    def recall(
+        self, query: str | None = None, *, k: int = K_DEFAULT, **options: Unpack[RecallFields]
+    ) -> Recall:
+        """Return at most `k` memories that matter to `query`, best first, and say why.
+
+        `query` can be any text. `embedding=` searches with a vector of your own, `topic=` by exact
+        topic; one of the three is needed. Filters as in `list`; `min_score=` and `max_tokens=` cut,
+        `window=` adds neighbouring events, `explain=True` adds what every signal was worth. A
+        profile that was never written gives an empty result.
+        """
+        request = recall_request(query, k, dict(options))
+        found: Recall = self.client.call("recall", self.target, request)
+        return found
+
+    def sessions(self) -> Iterator[SessionInfo]:
+        """Iterate over the sessions, most recently active first."""
+        cursor = None
+        while True:
+            page: SessionPage = self.client.call(
+                "sessions.list", self.target, ListSessions(cursor=cursor)
+            )
+            for session in page.sessions:
+                yield session
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    @property
+    def target(self) -> Target:
+        """What operations on this profile are aimed at."""
+        return Target(self.namespace, self.name, self.branch_name)
+
+    def _key(self) -> tuple[int, Target]:
+        return (id(self.client), self.target)
+
+
+class PastProfile(Reading):
+    """A profile as it was at a point of its history: every read of `Profile`, and no write.
+
+    Nothing is read before the first call; a call raises `NotFound` where the checkpoint is unknown
+    and `Invalid` where the point cannot be read, naming the nearest that can.
+    """
+
+    __slots__ = ("point",)
+
+    def __init__(
+        self, client: Client, namespace: str, name: str, branch: str, point: Point
+    ) -> None:
+        super().__init__(client, namespace, name, branch)
+        self.point = point
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} at {self.point}"
+
+    def session(self, name: str) -> Transcript:
+        """Return what can be read of a session; costs nothing."""
+        return Transcript(self, name)
+
+    @property
+    def target(self) -> Target:
+        """What operations on this profile are aimed at."""
+        return Target(self.namespace, self.name, self.branch_name, str(self.point))

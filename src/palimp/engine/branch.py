@@ -1,0 +1,595 @@
+"""One branch on this node: its local file, the right to write it, and shipping what it commits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import apsw
+
+from .. import ltx
+from ..errors import Error, NotFound, Unavailable
+from ..observe import logger
+from .capture import Capture, Segment
+from .driver import drive
+from .fence import Fence, fenced
+from .lanes import Job, LaneQueue
+from .local_copy import LocalCopy
+from .local_database import Committed, LocalDatabase, Repeat, Terms
+from .lookup import Address
+from .options import Parts
+from .pieces import difference, piece_of, snapshot_of
+from .protocol import (
+    Fenced,
+    Lane,
+    Manifest,
+    read_timeline,
+    rebase,
+    ship,
+    stop_cleanly,
+    take_ownership,
+)
+from .protocol.requests import Steps
+from .protocol.timeline import Timeline
+from .wal import committed_image
+
+__all__ = ["Boundary", "Branch"]
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+_LOG = logger("engine")
+# A job of the lane that takes longer than this: the store does not answer.
+_BROKEN_SECONDS = 5.0
+
+
+class Boundary(NamedTuple):
+    """A txid at which a kept segment ends, and when that was (ms)."""
+
+    txid: int
+    at: int
+
+
+class Branch:
+    """Reads and writes one branch; ships what is committed, in order, while this node owns it.
+
+    What `write` returned survives the process and a power cut; with `durable` it also survives this
+    machine. A local file that may not continue the branch is never dropped while it holds commits
+    that are nowhere else: they become a recovered branch. Thread-safe.
+
+    Everything that changes which file or which epoch counts happens in the writer's place.
+    """
+
+    def __init__(self, parts: Parts, address: Address, db_id: str, branch_id: str) -> None:
+        self.address = address
+        self.name = name = str(address)
+        self.key = (db_id, branch_id)
+        self.local = LocalDatabase(
+            name,
+            check=parts.check,
+            gate=self._gate,
+            committed=self._committed,
+            clock=parts.clock,
+            queue_depth=parts.options.queue_depth,
+        )
+        self.copy = LocalCopy(parts, name, self.key, self.local)
+        self.files = self.copy.files
+        self.queue = LaneQueue()
+        self.used_at = parts.clock.monotonic()
+        self._parts = parts
+        self._lane: Lane | None = None
+        self._first_txid = 1
+        self._capture: Capture | None = None
+        self._fence: Fence | None = None
+        self._timeline: Timeline | None = None
+        self._head = 0
+        self._dirty = False
+        self._hurried = False
+        self._wal_mark = 0
+        self._progress = threading.Condition()
+        self._shipped = 0
+        self._ship_waiting: Job[None] | None = None
+
+    # -- reading and writing ----------------------------------------------------------------------
+
+    def open(self) -> bool:
+        """Make the local file what the branch is, or not much older; False if never written.
+
+        Raises `NotFound` where the branch was deleted, `Unavailable` where the store is needed and
+        does not answer.
+        """
+        self.used_at = now = self._parts.clock.monotonic()
+        copy = self.copy
+        fresh = self._lane is not None or now - copy.looked_at < self._parts.options.staleness
+        if copy.opened and fresh:
+            return copy.written
+        with self.local.writers_place(self._parts.options.patience):
+            if copy.opened and self._lane is not None:
+                return copy.written
+            try:
+                manifest = copy.look()
+            except Unavailable as error:
+                if not copy.opened:
+                    raise
+                # What is here was true; without the store nobody can know better.
+                _LOG.warning("%s is read as it was: %s", self.name, error)
+                copy.looked_at = now
+                return copy.written
+            copy.settle(manifest)
+            copy.recover()
+            if copy.is_ahead:
+                # Commits of a process that ended before it could ship them.
+                self._mark_dirty()
+            return copy.written
+
+    def read(self, query: Callable[[apsw.Connection], T]) -> Committed[T]:
+        """Run `query` inside one consistent snapshot; `open` was called before."""
+        return self.local.read(query)
+
+    def write(
+        self,
+        operation: Callable[[apsw.Connection], T],
+        *,
+        durable: bool = False,
+        repeat: Repeat | None = None,
+    ) -> Committed[T]:
+        """Run `operation` in a transaction of a round and commit it; all of it or nothing.
+
+        With `durable` it returns when object storage has it. Where the store fails after the
+        commit the error is `Unavailable` with `in_doubt` and the `txid`: repeating the same
+        request id waits for it.
+        """
+        # A repeat is answered all the same: it may have been committed, and waits for that.
+        refused = durable and self.is_stuck
+        done = self.local.write(self._refuse_durable if refused else operation, repeat)
+        if durable:
+            self.wait_shipped(done.txid)
+        return done
+
+    def attachment(self, kind: type[A], make: Callable[[], A]) -> A:
+        """Return the one object of `kind` that lives and dies with this content (caches)."""
+        return self.local.attachment(kind, make)
+
+    # -- shipping ---------------------------------------------------------------------------------
+
+    @property
+    def owned(self) -> bool:
+        """Whether this node may write it."""
+        return self._lane is not None
+
+    @property
+    def next_txid(self) -> int:
+        """The number the next commit gets; in the writer's place of an owner."""
+        return max(self._head + 1, self._first_txid)
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest as this node last saw it."""
+        lane = self._lane
+        return lane.manifest if lane is not None else self.copy.manifest
+
+    @property
+    def unshipped(self) -> bool:
+        """Whether something is committed here that object storage does not have."""
+        lane = self._lane
+        return lane is not None and self._head > lane.manifest.txid
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether object storage does not answer what the lane asked of it."""
+        begun = self.queue.begun
+        return begun is not None and self._parts.clock.monotonic() - begun > _BROKEN_SECONDS
+
+    @property
+    def backlog_bytes(self) -> int:
+        """About how many bytes wait to be shipped."""
+        capture = self._capture
+        if capture is None or not self.unshipped:
+            return 0
+        return max(0, capture.wal_bytes - self._wal_mark) + capture.backlog_bytes
+
+    def sync(self) -> Boundary:
+        """Ship everything that is committed; when this returns it survives this machine.
+
+        Raises `NotFound` for a branch that was never written.
+        """
+        if not self.open():
+            raise NotFound(f"{self.name} was never written", code="database_not_found")
+        if self._lane is not None or self.copy.is_ahead:
+            self.own()
+            self.wait_shipped(self._head)
+        manifest = self.manifest
+        assert manifest is not None
+        return _last_boundary(manifest)
+
+    def wait_shipped(self, txid: int) -> None:
+        """Return when object storage has everything up to `txid`."""
+        if self._has_shipped(txid):
+            return
+        job = self.ship_soon()
+        try:
+            job.wait(self._parts.options.patience, f"{self.name}: shipping up to txid {txid}")
+        except Error as error:
+            if self._has_shipped(txid):
+                return
+            raise error.located("", txid=txid, in_doubt=True) from error
+        if not self._has_shipped(txid):
+            # Fenced meanwhile, and what holds now does not have it.
+            raise self._fence_error(in_doubt=True, txid=txid)
+
+    def _has_shipped(self, txid: int) -> bool:
+        # Another owner's txids are higher than those that were set aside because of it.
+        return self._shipped >= txid and txid not in self.copy.set_aside
+
+    def ship_soon(self) -> Job[None]:
+        """Put a shipment into the lane; one that waits there already will do."""
+        with self._progress:
+            if self._ship_waiting is None:
+                self._ship_waiting = self._parts.lanes.submit(self.queue, self.ship_or_own)
+            return self._ship_waiting
+
+    def timeline(self, *, anew: bool = False) -> Timeline:
+        """Return everything that can be read of it, as this node last saw it, or as it is `anew`.
+
+        What was never shipped has no point yet, so that is done first. Raises `NotFound` for a
+        branch that was never written.
+        """
+        if self.open() and (self.manifest is None or not self.manifest.txid):
+            self.sync()
+        if self.manifest is None or not self.manifest.txid:
+            raise NotFound(f"{self.name} was never shipped", code="database_not_found")
+        manifest, known = self.manifest, self._timeline
+        if anew or known is None or known.manifest.nonce != manifest.nonce:
+            known = self._timeline = drive(
+                read_timeline(*self.key, None if anew else manifest),
+                self._parts.outside,
+                self._parts.options.patience,
+            )
+        return known
+
+    def own(self) -> None:
+        """Take the right to write, if this node does not have it."""
+        with self.local.writers_place(self._parts.options.patience):
+            self._hold()
+
+    def change(self, make: Callable[[Lane], Steps[T]], what: str) -> T:
+        """Change the manifest as its owner, after what was submitted to the lane before."""
+        self.own()
+        return self.in_lane(lambda: self.drive_lane(make), what)
+
+    def in_lane(self, work: Callable[[], T], what: str, seconds: float | None = None) -> T:
+        """Run `work` in the lane and return what it returns; `Unavailable` if it takes longer."""
+        job = self._parts.lanes.submit(self.queue, work)
+        return job.wait(seconds or self._parts.options.patience, f"{self.name}: {what}")
+
+    def drive_lane(self, make: Callable[[Lane], Steps[T]]) -> T:
+        """Run a protocol on the lane; only inside of `in_lane`."""
+        lane = self._lane
+        if lane is None:
+            raise self._fence_error()
+        try:
+            return drive(make(lane), self._parts.outside)
+        except Fenced as lost:
+            self._lose(lost.manifest)
+            raise self._fence_error() from lost
+        finally:
+            if lane.unsettled and self._lane is lane:
+                self._drop_lane()
+
+    # -- closing ----------------------------------------------------------------------------------
+
+    def park(self) -> bool:
+        """Close the handle of an idle branch once it is shipped; False where somebody is inside."""
+        if self.unshipped:
+            self.ship()
+        try:
+            with self.local.writers_place(0):
+                if self.unshipped:
+                    return False
+                sums = self._finish_capture()
+                txid = self._head
+        except Unavailable:
+            return False
+        if not self.local.try_close():
+            return False
+        path = self.files.current()
+        if sums is not None and path is not None:
+            self.files.write_clean(path, txid, sums)
+        return True
+
+    def leave(self) -> None:
+        """Give up the right to write so that no txids are skipped; only in the lane."""
+        # In the writer's place: what is acknowledged after this is not in the limit.
+        with self.local.writers_place(self._parts.options.patience):
+            lane = self._lane
+            if lane is None or self.unshipped:
+                return
+            self.drive_lane(stop_cleanly)
+            self._drop_capture()
+            self.copy.manifest = lane.manifest
+            self._lane = None
+            self.copy.looked_at = self._parts.clock.monotonic()
+
+    def close(self) -> bool:
+        """Ship, leave and close in order; only in the lane. True if the store has all that is here.
+
+        False where somebody is inside, or something is only here.
+        """
+        with self.local.writers_place(self._parts.options.patience):
+            self.copy.recover()
+            if self._lane is None and self.copy.is_ahead:
+                self._hold()
+        if not self.park() or self.unshipped or self.files.strays():
+            return False
+        settled = self._lane is not None or self.copy.opened or self.files.current() is None
+        self.leave()
+        return settled
+
+    def abandon(self) -> None:
+        """Close the handle whatever was shipped: what is committed is in the file."""
+        with self.local.writers_place(self._parts.options.patience):
+            self._drop_capture()
+            self._lane = None
+        self.local.close()
+
+    # -- in the writer's place --------------------------------------------------------------------
+
+    def commit_file(self, path: Path, txid: int) -> None:
+        """Let a whole other file be the next commit; only in the lane, everything before shipped.
+
+        It is shipped as the pages that differ, and only then counts here: a crash before the
+        manifest has it leaves what was, a crash after it a local file that is behind.
+        """
+        lane = self._lane
+        assert lane is not None
+        assert not self.unshipped, "what is committed is shipped before"
+        image = path.read_bytes()
+        writer = self.local.writer()
+        size = writer.pragma("page_size")
+        after, now_ms = ltx.PageChecksums.of(image, size), self._parts.clock.now_ms()
+        if lane.manifest.txid:
+            before = ltx.PageChecksums.of(committed_image(writer), size)
+            piece = difference(before, image, after, (lane.manifest.txid + 1, txid), now_ms)
+        else:
+            piece = snapshot_of(image, size, txid, now_ms)
+        self.drive_lane(lambda lane: ship(lane, piece))
+        try:
+            self._drop_capture()
+            self.local.switch(path)
+            self.files.make_current(path)
+            self._follow(lane.manifest, after)
+        except BaseException:
+            # The local file is behind what was shipped: nothing may be committed to it.
+            self._drop_lane()
+            raise
+        self.copy.written = True
+        self.files.note_shipped(piece.max, piece.checksum)
+
+    def _gate(self) -> Terms:
+        """Say what may be handed out; the branch is owned and followed afterwards."""
+        self._parts.check_pressure(self.name)
+        lane = self._hold()
+        return Terms(self._first_txid, lane.manifest.limit)
+
+    def _hold(self) -> Lane:
+        """Own the branch and follow what is committed to its file, if this node does not."""
+        lane = self._lane
+        if lane is None:
+            return self._own()
+        if not self._is_followed() and not self._follow(lane.manifest, None):
+            # The file is not what it was when it was closed: own the branch anew, and look again.
+            self._drop_lane()
+            return self._own()
+        return lane
+
+    def _is_followed(self) -> bool:
+        """Whether the capture listens to the connection that commits.
+
+        A rollback that failed, or a park that a write overtook, leave it with a closed one.
+        """
+        return self._capture is not None and self._capture.follows(self.local.writer())
+
+    def _own(self) -> Lane:
+        self._check_fence()
+        parts = self._parts
+        try:
+            take = take_ownership(*self.key, parts.node)
+            taken = drive(take, parts.outside, parts.options.patience)
+        except Unavailable as error:
+            # An epoch may be taken; whatever the caller wanted to write with it is not written.
+            raise error.located(self.name, in_doubt=False) from error
+        before = taken.before
+        if before is not None and before.owner is not None and before.owner.node != parts.node:
+            _LOG.warning(
+                "%s: epoch %d taken over from node %s by this node %s",
+                self.name, taken.lane.manifest.epoch, before.owner.node, parts.node,
+            )  # fmt: skip
+        known = self.copy.opened and before is not None and self.copy.manifest == before
+        sums = None if known else self.copy.settle(before)
+        if not self.local.has_file:
+            self.copy.begin()
+        manifest = taken.lane.manifest
+        if not self._follow(manifest, sums):
+            # Ours by its epoch, and yet not what was shipped: it may not continue the branch.
+            self.copy.part(manifest)
+            self._follow(manifest, self.copy.settle(manifest))
+        self._lane, self._first_txid = taken.lane, taken.first_txid
+        self._fence = None
+        if self._head > manifest.txid:
+            self._mark_dirty()
+        parts.metrics.add("branches_owned")
+        self.copy.recover()
+        return taken.lane
+
+    def _follow(self, manifest: Manifest, sums: ltx.PageChecksums | None) -> bool:
+        """Capture commits from here on; False where the content is not the manifest's."""
+        path = self.files.current()
+        assert path is not None
+        self._drop_capture()
+        writer = self.local.writer()
+        self._head = self.local.txid()
+        if self._head < manifest.txid:
+            return False
+        capture = Capture(writer, path)
+        if self._head == manifest.txid and self._head:
+            if sums is None:
+                sums = self.files.read_clean(path, self._head)
+            if capture.start_from_image(sums) != manifest.checksum:
+                capture.close()
+                return False
+        self._capture = capture
+        self._shipped = manifest.txid
+        self._wal_mark = capture.wal_bytes
+        return True
+
+    def _committed(self, txid: int) -> None:
+        self._head = txid
+        self.copy.written = True
+        if not self._dirty:
+            self._mark_dirty()
+        elif not self._hurried:
+            capture = self._capture
+            waiting = capture.wal_bytes - self._wal_mark if capture is not None else 0
+            if waiting > self._parts.options.ship_wal_bytes:
+                self._hurried = True
+                self._parts.hurry(self.key)
+
+    def _mark_dirty(self) -> None:
+        self._dirty = True
+        self._parts.dirty(self.key)
+
+    def _finish_capture(self) -> ltx.PageChecksums | None:
+        """Stop following; the page checksums where the file is then exactly what was shipped."""
+        capture = self._capture
+        if capture is None:
+            return None
+        self._capture = None
+        try:
+            whole = not capture.needs_snapshot and not self.unshipped
+            sums = capture.page_checksums() if whole else None
+            return sums if capture.fold_wal() else None
+        finally:
+            capture.close()
+
+    def _drop_capture(self) -> None:
+        if self._capture is not None:
+            self._capture.close()
+            self._capture = None
+
+    # -- in the lane ------------------------------------------------------------------------------
+
+    def ship_or_own(self) -> None:
+        """Ship what is committed, also what an earlier process left; only in the lane."""
+        with self._progress:
+            self._ship_waiting = None
+        if self._lane is None and self.copy.is_ahead:
+            self.own()
+        self.ship()
+
+    def ship(self) -> None:
+        """Ship what is committed now; only in the lane."""
+        with self.local.writers_place(self._parts.options.patience):
+            self._dirty = self._hurried = False
+            if not self.unshipped:
+                return
+            lane = self._hold()
+            capture = self._capture
+            if capture is None or self._head <= lane.manifest.txid:
+                return
+            whole = capture.needs_snapshot
+            segment = self._segment(capture, lane.manifest)
+            self._wal_mark = capture.wal_bytes
+        piece = piece_of(segment, self._parts.clock.now_ms())
+        try:
+            self.drive_lane(lambda lane: (rebase if whole else ship)(lane, piece))
+        except Error:
+            with self.local.writers_place(self._parts.options.patience):
+                if self._lane is not None:
+                    self._mark_dirty()
+            raise
+        with self.local.writers_place(self._parts.options.patience):
+            if self._capture is capture:
+                capture.shipped(segment)
+                if capture.wal_bytes > self._parts.options.wal_bytes:
+                    self._fold(capture)
+            self._shipped = piece.max
+        self.files.note_shipped(piece.max, piece.checksum)
+        self._parts.metrics.add("segments_shipped")
+        self._parts.metrics.add("segment_bytes_shipped", len(piece.data))
+
+    def fold(self) -> None:
+        """Make one snapshot of the head and what it consists of; only in the lane."""
+        with self.local.writers_place(self._parts.options.patience):
+            self._hold()
+            capture = self._capture
+            assert capture is not None
+            segment = capture.snapshot(self._head, self._parts.clock.now_ms())
+            self._wal_mark = capture.wal_bytes
+        piece = piece_of(segment, self._parts.clock.now_ms())
+        self.drive_lane(lambda lane: rebase(lane, piece))
+        with self.local.writers_place(self._parts.options.patience):
+            if self._capture is capture:
+                capture.shipped(segment)
+            self._shipped = piece.max
+        self.files.note_shipped(piece.max, piece.checksum)
+
+    def _segment(self, capture: Capture, manifest: Manifest) -> Segment:
+        now_ms = self._parts.clock.now_ms()
+        if capture.needs_snapshot:
+            return capture.snapshot(self._head, now_ms)
+        return capture.segment(manifest.txid + 1, self._head, now_ms)
+
+    def _fold(self, capture: Capture) -> None:
+        options = self._parts.options
+        if not capture.fold_wal() and capture.wal_bytes > options.wal_bytes_max:
+            self.local.interrupt_long_reads(options.read_seconds_max)
+        self._wal_mark = capture.wal_bytes
+
+    def _lose(self, manifest: Manifest) -> None:
+        """Another node owns the branch, or it was deleted: stop; set aside what is only here."""
+        parts = self._parts
+        by = manifest.owner.node if manifest.owner else "nobody"
+        _LOG.warning(
+            "%s: this node %s is fenced; epoch %d belongs to node %s",
+            self.name, parts.node, manifest.epoch, by,
+        )  # fmt: skip
+        parts.metrics.add("branches_fenced")
+        self._fence = Fence(manifest, parts.clock.monotonic() + parts.options.fenced_pause)
+        self._drop_lane()
+        try:
+            self.open()
+        except Error as error:
+            _LOG.warning("%s: %s", self.name, error)
+
+    def _drop_lane(self) -> None:
+        with self.local.writers_place(self._parts.options.patience):
+            self._lane = None
+            self._dirty = self._hurried = False
+            self._drop_capture()
+            self.copy.close()
+
+    # -- small things -----------------------------------------------------------------------------
+
+    def _refuse_durable(self, _: apsw.Connection) -> Any:
+        raise Unavailable(
+            f"{self.name}: object storage has not answered for more than {_BROKEN_SECONDS:g} s, so "
+            "a durable write cannot be promised; nothing was written. Repeat it later, or write "
+            "with durability local",
+            reason="store",
+            retry_after=_BROKEN_SECONDS,
+        )
+
+    def _check_fence(self) -> None:
+        if self._fence is not None and self._parts.clock.monotonic() < self._fence.until:
+            raise self._fence_error()
+
+    def _fence_error(self, **details: Any) -> Unavailable:
+        parts = self._parts
+        return fenced(self.name, parts.node, self._fence, parts.clock.monotonic(), **details)
+
+
+def _last_boundary(manifest: Manifest) -> Boundary:
+    chain = manifest.chain()
+    return Boundary(manifest.txid, chain[-1].at if chain else 0)

@@ -1,0 +1,459 @@
+"""The engine: profiles' databases by name, their branches, and every point of their history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+import msgspec
+
+from ..clock import Clock
+from ..errors import Conflict, Error, Invalid, NotFound, Unavailable
+from ..ids import MAIN
+from ..observe import Metrics, logger
+from ..points import Point
+from ..store import ObjectStore
+from . import protocol
+from .branch import Boundary, Branch
+from .driver import Outside, drive
+from .exchange import plain_file
+from .files import BranchFiles
+from .importing import checked_file, import_database
+from .keeper import Keeper
+from .lanes import Lanes
+from .local_database import Repeat, Template
+from .lookup import Address, Lookup
+from .options import Options, Parts
+from .past import Past, PastDatabase
+from .protocol import Located
+from .protocol.records import encode, name_prefix
+from .protocol.requests import RecordEpoch
+from .residents import Key, Residents, free_bytes
+from .rewinding import Rewind, rewind
+from .strays import RECOVERED
+from .upkeep import Upkeep, look_after
+from .using import Use
+from .verify import Verification, verify_database
+from .wal import committed_image
+
+__all__ = ["BranchInfo", "Checkpoint", "Engine", "Exported", "Forked"]
+
+_LOG = logger("engine")
+_LANE_THREADS = 16
+_TICK_SECONDS = 5.0
+
+
+class Checkpoint(NamedTuple):
+    """A named boundary, and when it was (ms)."""
+
+    name: str
+    txid: int
+    at: int
+
+
+class Forked(NamedTuple):
+    """A branch that was made: its id, the txid it begins from, and when it ends (ms)."""
+
+    branch_id: str
+    txid: int
+    ttl_at: int | None
+
+
+class BranchInfo(NamedTuple):
+    """One branch of a profile as its manifest says."""
+
+    name: str
+    branch_id: str
+    parent: str | None
+    parent_txid: int | None
+    txid: int
+    at: int
+    checkpoints: int
+    ttl_at: int | None
+    recovered: bool
+
+
+class Exported(NamedTuple):
+    """A plain SQLite file and the txid it was made at."""
+
+    data: bytes
+    txid: int
+
+
+class Engine:
+    """Opens branches by name; makes a profile with its first write. Thread-safe.
+
+    `root` holds the local files (`hot/`) and `cache` the restored earlier states; both can be
+    rebuilt from the store, except what was not shipped yet. `node` names this node in messages and
+    manifests. `prepare` fills a new database, `check` looks at one before it is used.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        cache: Path,
+        store: ObjectStore,
+        *,
+        prepare: Callable[[apsw.Connection], None],
+        check: Callable[[apsw.Connection, str], None],
+        node: str,
+        clock: Clock,
+        options: Options | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.options = options or Options()
+        self.store = store
+        self.node = node
+        self._root = root
+        self._clock = clock
+        self._outside = Outside(store, clock, self._record_epoch)
+        self._template = Template(prepare)
+        self._keeper = Keeper(
+            clock, self.options.ship_interval, self._tick_seconds(), self._ship, self._tick
+        )
+        self._pressure: Unavailable | None = None
+        self._parts = Parts(
+            root=root,
+            store=store,
+            outside=self._outside,
+            lanes=Lanes(_LANE_THREADS, clock),
+            options=self.options,
+            clock=clock,
+            metrics=metrics or Metrics(),
+            node=node,
+            check=check,
+            make_file=self._template.write_to,
+            dirty=self._keeper.dirty,
+            hurry=self._keeper.hurry,
+            check_pressure=self._check_pressure,
+        )
+        self._lookup = Lookup(self._outside, self.options.patience)
+        self._residents = Residents(self._parts)
+        self._past = Past(cache / "at", self._parts)
+
+    # -- the present ------------------------------------------------------------------------------
+
+    def use(self, address: Address, *, create: bool) -> Use:
+        """Return a context that gives a branch, or None where it was never written.
+
+        With `create` a profile is made then. Raises `NotFound` for a branch other than main that
+        does not exist.
+        """
+        return Use(self._lookup, self._residents, address, create=create)
+
+    def names(self, namespace: str, after: str | None, limit: int) -> list[str]:
+        """Return up to `limit` names of profiles after one, in order: a request per 1,000."""
+        prefix = name_prefix(namespace)
+        start = None if after is None else f"{prefix}{after}.json"
+        found: list[str] = []
+        for _, name in self._lookup.names_after(prefix, start):
+            found.append(name)
+            if len(found) == limit:
+                break
+        return found
+
+    def all_names(self) -> Iterator[tuple[str, str]]:
+        """Yield namespace and name of every profile in the store."""
+        return self._lookup.names()
+
+    def wake(self, address: Address) -> int:
+        """Make sure the branch has a local file; return its txid."""
+        with self._existing(address) as branch:
+            return branch.read(lambda _: None).txid
+
+    def sync(self, address: Address) -> Boundary:
+        """Ship what is committed; when it returns all of it survives this machine."""
+        with self._existing(address) as branch:
+            return branch.sync()
+
+    # -- points -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def past(self, address: Address, point: Point) -> Iterator[PastDatabase]:
+        """Yield the state at a point, read-only, while the present goes on."""
+        with self._existing(address) as branch:
+            if branch.unshipped and point.kind == "time":
+                branch.sync()
+            with self._past.use(branch, point) as found:
+                yield found
+
+    def boundaries(self, address: Address) -> list[Boundary]:
+        """Return what can be read, forked from and returned to, ascending."""
+        with self._existing(address) as branch:
+            timeline = branch.timeline()
+            return [Boundary(txid, at) for txid, at in timeline.times().items()]
+
+    def checkpoint(self, address: Address, name: str) -> Boundary:
+        """Ship what is committed and name it; the name stays until it is dropped.
+
+        The same name for the same txid again changes nothing; for another one it is a `Conflict`.
+        """
+        with self._existing(address) as branch:
+            reached = branch.sync()
+            branch.change(
+                lambda lane: protocol.add_checkpoint(lane, name, reached.txid),
+                f"checkpoint {name!r}",
+            )
+            return reached
+
+    def checkpoints(self, address: Address) -> list[Checkpoint]:
+        """Return the checkpoints by txid."""
+        with self._existing(address) as branch:
+            timeline = branch.timeline()
+            held, times = timeline.manifest.checkpoints.items(), timeline.times()
+            return sorted(
+                (Checkpoint(name, txid, times[txid]) for name, txid in held),
+                key=lambda one: (one.txid, one.name),
+            )
+
+    def drop_checkpoint(self, address: Address, name: str) -> None:
+        """Forget a name; `NotFound` where there is none."""
+        with self._existing(address) as branch:
+            branch.change(
+                lambda lane: protocol.drop_checkpoint(lane, name), f"dropping checkpoint {name!r}"
+            )
+
+    def rewind(self, address: Address, point: Point, repeat: Repeat | None = None) -> Rewind:
+        """Make the content what it was at `point`; see `rewinding.rewind`."""
+        with self._existing(address) as branch:
+            return rewind(branch, self._parts, point, repeat)
+
+    # -- branches ---------------------------------------------------------------------------------
+
+    def fork(
+        self, address: Address, name: str, point: Point | None = None, ttl_ms: int | None = None
+    ) -> Forked:
+        """Make a branch from a point of this one (None: from everything acknowledged so far).
+
+        Copies references, no data. With `ttl_ms` it is a burner: removed after that time.
+        """
+        if name == MAIN:
+            raise Conflict("branch 'main' exists already", code="already_exists")
+        with self._existing(address) as branch:
+            if point is None or point.kind == "time":
+                branch.sync()
+            txid = None if point is None else branch.timeline().resolve(point)
+            wanted = protocol.Wanted(branch.key[1], name, txid, ttl_ms)
+            child = self._drive(protocol.fork(branch.key[0], wanted))
+            ttl_at = None if ttl_ms is None else self._clock.now_ms() + ttl_ms
+            return Forked(child.branch_id, child.txid, ttl_at)
+
+    def branches(self, address: Address) -> list[BranchInfo]:
+        """Return the branches of a profile: main first, then by name."""
+        db_id = self._find(address._replace(branch=MAIN)).db_id
+        found = self._drive(protocol.list_branches(db_id))
+        names = {branch_id: name for name, branch_id, _ in found}
+        infos = []
+        for name, branch_id, manifest in found:
+            parent = manifest.parent if manifest else None
+            chain = manifest.chain() if manifest else ()
+            infos.append(
+                BranchInfo(
+                    name=name,
+                    branch_id=branch_id,
+                    parent=names.get(parent.branch_id, parent.branch_id) if parent else None,
+                    parent_txid=parent.txid if parent else None,
+                    txid=manifest.txid if manifest else 0,
+                    at=chain[-1].at if chain else 0,
+                    checkpoints=len(manifest.checkpoints) if manifest else 0,
+                    ttl_at=manifest.ttl_at if manifest else None,
+                    recovered=name.startswith(RECOVERED),
+                )
+            )
+        return sorted(infos, key=lambda one: (one.name != MAIN, one.name))
+
+    def delete_branch(self, address: Address) -> None:
+        """Delete a branch; whoever writes to it is fenced. Other branches keep what they share."""
+        if address.branch == MAIN:
+            raise Invalid(
+                f"branch 'main' of profile {address.profile!r} cannot be deleted: it is the "
+                "profile. Rewind it, or delete another branch"
+            )
+        found = self._find(address)
+        key = (found.db_id, found.branch_id)
+        self._remove_dead(key, lambda: self._drive(protocol.remove_branch(key[0], address.branch)))
+
+    # -- whole databases --------------------------------------------------------------------------
+
+    def export(self, address: Address, point: Point | None = None) -> Exported:
+        """Return the content at a point (None: now) as a plain SQLite file."""
+        cache = self._root.parent / "cache"
+        cache.mkdir(mode=0o700, exist_ok=True)
+        if point is None:
+            with self._existing(address) as branch:
+                image, txid, _ = branch.read(committed_image)
+        else:
+            with self.past(address, point) as past:
+                image, txid = past.path.read_bytes(), past.txid
+        return Exported(plain_file(image, cache, {**address._asdict(), "txid": txid}), txid)
+
+    def import_(self, address: Address, data: bytes) -> int:
+        """Make a profile of a file that `export` made; when it returns the store has it.
+
+        Raises `Conflict` unless the profile was never written, `Invalid` for another file.
+        """
+        if address.branch != MAIN:
+            raise Invalid(f"{address} is a branch; import into a profile that was never written")
+        # Before anything is made: a refused file leaves no name behind.
+        with (
+            checked_file(self._root, self._template, data) as given,
+            self.use(address, create=True) as branch,
+        ):
+            assert branch is not None
+            if branch.copy.written:
+                raise Conflict(
+                    f"profile {address.profile!r} was written already; import into another name",
+                    code="already_exists",
+                )
+            return import_database(branch, self._parts, given)
+
+    def verify(self, address: Address) -> Verification:
+        """Read everything the history of a profile consists of, and say what is wrong with it."""
+        # Without opening any: what cannot be restored is just what is looked for.
+        db_id = self._find(address._replace(branch=MAIN)).db_id
+        found = self._drive(protocol.list_branches(db_id))
+        named = [(name, branch_id) for name, branch_id, manifest in found if manifest is not None]
+        return verify_database(self.store, db_id, named)
+
+    def manifest(self, address: Address) -> dict[str, Any]:
+        """Return what the manifest of a branch says."""
+        with self._existing(address) as branch:
+            if branch.manifest is None:
+                raise NotFound(f"{branch.name} was never shipped", code="database_not_found")
+            return msgspec.json.decode(encode(branch.manifest), type=dict[str, Any])
+
+    def maintain(self, address: Address) -> Upkeep:
+        """Ship, fold, thin out and collect what is due of a profile and its branches."""
+        total = Upkeep()
+        with self._existing(address._replace(branch=MAIN)) as main:
+            db_id = main.key[0]
+            before = {name: one for name, one, _ in self._drive(protocol.list_branches(db_id))}
+            removed = self._drive(protocol.expire(db_id, self._clock.now_ms()))
+            for name in removed:
+                if name in before:
+                    self._remove_dead((db_id, before[name]))
+            for name, branch_id, _ in self._drive(protocol.list_branches(db_id)):
+                with self._residents.use(
+                    (db_id, branch_id), address._replace(branch=name)
+                ) as branch:
+                    if branch.open():
+                        work = partial(look_after, branch, self._parts)
+                        total = total.plus(branch.in_lane(work, "looking after it"))
+        return total.plus(Upkeep(branches_expired=len(removed)))
+
+    def close(self, seconds: float = 30.0) -> None:
+        """Ship and close everything, within about so many seconds; nothing can be used after it."""
+        self._keeper.close()
+        self._residents.close(seconds)
+        self._past.purge()
+        self.store.close()
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _existing(self, address: Address) -> Iterator[Branch]:
+        """Yield a branch that was written; `NotFound` otherwise."""
+        with self.use(address, create=False) as branch:
+            if branch is None:
+                raise _never_written(address)
+            yield branch
+
+    def _find(self, address: Address) -> Located:
+        """Return where a branch is without opening it; `NotFound` where there is none."""
+        found = self._lookup.find(address)
+        if found is None:
+            raise _never_written(address)
+        return found
+
+    def _remove_dead(self, key: Key, bury: Callable[[], object] = lambda: None) -> None:
+        """Remove what is here of a branch that `bury` deletes, and what nobody else needs."""
+        with self._residents.alone(key, self.options.patience) as resident:
+            bury()
+            self._lookup.forget(key)
+            self._past.purge(key[0])
+            if resident is not None:
+                resident.abandon()
+            BranchFiles(self._root, *key).remove()
+        self._quietly(lambda: self._drive(protocol.collect_deleted(*key)))
+
+    def _drive(self, steps: Any) -> Any:
+        return drive(steps, self._outside, self.options.patience)
+
+    def _record_epoch(self, request: RecordEpoch) -> None:
+        files = BranchFiles(self._root, request.db_id, request.branch_id)
+        files.record_epoch(request.epoch, request.nonce)
+
+    def _ship(self, key: Key) -> None:
+        branch = self._residents.get(key)
+        if branch is None:
+            return
+
+        def work() -> None:
+            try:
+                branch.ship_or_own()
+            except Error:
+                self._keeper.failed(key)
+                raise
+            self._keeper.succeeded(key)
+            self._quietly(lambda: look_after(branch, self._parts, only_if_long=True))
+
+        self._parts.lanes.submit(branch.queue, work)
+
+    def _tick_seconds(self) -> float:
+        return max(0.05, min(_TICK_SECONDS, self.options.hot_idle / 4, self.options.warm_idle / 4))
+
+    def _tick(self) -> None:
+        self._residents.tiers(self._look_after)
+        for branch in self._residents.due_for_upkeep():
+            self._parts.lanes.submit(branch.queue, partial(self._look_after, branch))
+        self._measure_pressure()
+
+    def _look_after(self, branch: Branch) -> None:
+        look_after(branch, self._parts)
+
+    def _measure_pressure(self) -> None:
+        options = self.options
+        free = free_bytes(self._root)
+        if free < options.disk_reserve:
+            self._residents.shrink_to(0, self._look_after)
+            self._past.purge()
+            free = free_bytes(self._root)
+        backlog = sum(branch.backlog_bytes for branch in self._residents.all())
+        if free < options.disk_reserve:
+            self._pressure = Unavailable(
+                f"the disk of {self._root} has {free:,} bytes free, fewer than the "
+                f"{options.disk_reserve:,} kept in reserve; reads go on. Free some space",
+                reason="disk",
+                retry_after=_TICK_SECONDS,
+            )
+        elif backlog > options.backlog_bytes:
+            self._pressure = Unavailable(
+                f"{backlog:,} bytes wait for object storage {self.store.name}, more than "
+                f"{options.backlog_bytes:,}; repeat this when it has caught up",
+                code="overloaded",
+                retry_after=_TICK_SECONDS,
+            )
+        else:
+            self._pressure = None
+
+    def _check_pressure(self, name: str) -> None:
+        pressure = self._pressure
+        if pressure is not None:
+            raise pressure.located(name)
+
+    def _quietly(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Error as error:
+            _LOG.warning("left for the next time: %s", error)
+
+
+def _never_written(address: Address) -> NotFound:
+    return NotFound(
+        f"profile {address.profile!r} in namespace {address.namespace!r} was never written",
+        code="database_not_found",
+    )

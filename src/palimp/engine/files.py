@@ -1,0 +1,223 @@
+"""The local files of a branch, and which of them counts.
+
+    hot/{db}/{branch}/current             names the incarnation that counts, replaced atomically
+                      owner.json          the epochs this folder took, written before they are used
+                      {incarnation}/main.db (-wal, -shm)
+                      shipped.json        up to where it is in the store
+                      clean.json, clean.sums      what the file was when it was last closed in order
+                      stray-{epoch}-{word}/main.db      commits that may not continue the branch,
+                                                  on their way into a recovered branch
+
+Every restored file has a directory of its own, so a `-wal` never meets another database's file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from ..disk import make_folders, replace_file, sync_path
+from ..errors import Internal
+from ..ids import random_id
+from ..ltx import PageChecksums
+
+__all__ = ["BranchFiles", "Clean", "Shipped"]
+
+_FILE = "main.db"
+_STRAY = "stray-"
+_SHIPPED = "shipped.json"
+# Only the latest can be the manifest's; a few more cost nothing.
+_EPOCHS_KEPT = 16
+
+
+class _Epoch(msgspec.Struct, frozen=True):
+    epoch: int
+    nonce: str
+
+
+class _Owner(msgspec.Struct, frozen=True):
+    format: int = 1
+    epochs: tuple[_Epoch, ...] = ()
+
+
+class Clean(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file was when it was closed in order: all of it shipped, its log folded."""
+
+    txid: int
+    checksum: str
+    page_size: int
+    size: int
+    mtime_ns: int
+
+
+class Shipped(msgspec.Struct, frozen=True, kw_only=True):
+    """The last state of a file that was linked in the store."""
+
+    txid: int
+    checksum: str
+
+
+class BranchFiles:
+    """One branch's folder below `root`; made with its first file. Used by one process at a time."""
+
+    def __init__(self, root: Path, db_id: str, branch_id: str) -> None:
+        self._root = root
+        self.folder = root / db_id / branch_id
+
+    def current(self) -> Path | None:
+        """Return the database file that counts, or None where there is none."""
+        try:
+            incarnation = (self.folder / "current").read_text("utf-8").strip()
+        except FileNotFoundError:
+            return None
+        path = self.folder / incarnation / _FILE
+        return path if incarnation and "/" not in incarnation and path.exists() else None
+
+    def new_incarnation(self) -> Path:
+        """Return where a new file may be built; it counts from `make_current` on."""
+        folder = self.folder / random_id("i")
+        make_folders(folder, self._root)
+        return folder / _FILE
+
+    def make_current(self, path: Path) -> None:
+        """Let a complete file count, durably, and remove those that counted before."""
+        sync_path(path)
+        sync_path(path.parent)
+        replace_file(self.folder / "current", path.parent.name.encode())
+        self.remove_old()
+
+    def remove_old(self) -> None:
+        """Remove incarnations that do not count; a crash may have left some."""
+        current = self.current()
+        keep = current.parent.name if current else ""
+        with os.scandir(self.folder) as entries:
+            old = [e.path for e in entries if e.is_dir() and e.name.startswith("i_")]
+        for path in old:
+            if Path(path).name != keep:
+                shutil.rmtree(path, ignore_errors=True)
+        if keep == "":
+            self._unlink("current")
+
+    def record_epoch(self, epoch: int, nonce: str) -> None:
+        """Note, durably, that this folder is about to own an epoch."""
+        make_folders(self.folder, self._root)
+        owner = self._owner()
+        kept = owner.epochs[-_EPOCHS_KEPT + 1 :]
+        owner = _Owner(epochs=(*kept, _Epoch(epoch, nonce)))
+        replace_file(self.folder / "owner.json", msgspec.json.encode(owner))
+
+    def is_ours(self, nonce: str) -> bool:
+        """Whether this folder recorded the nonce of an owner."""
+        return any(one.nonce == nonce for one in self._owner().epochs)
+
+    def write_clean(self, path: Path, txid: int, sums: PageChecksums) -> None:
+        """Note what the closed file is, so that opening it need not read all of it."""
+        stat = path.stat()
+        clean = Clean(
+            txid=txid,
+            checksum=f"{sums.checksum:016x}",
+            page_size=sums.page_size,
+            size=stat.st_size,
+            mtime_ns=stat.st_mtime_ns,
+        )
+        # Not durable: without it the next opening reads the file, which is right too.
+        replace_file(self.folder / "clean.sums", sums.to_bytes(), durable=False)
+        replace_file(self.folder / "clean.json", msgspec.json.encode(clean), durable=False)
+
+    def read_clean(self, path: Path, txid: int) -> PageChecksums | None:
+        """Return the page checksums of the file, where nothing has touched it since it was closed.
+
+        `txid` is the file's own. Whatever does not agree makes it None.
+        """
+        try:
+            clean = msgspec.json.decode((self.folder / "clean.json").read_bytes(), type=Clean)
+            data = (self.folder / "clean.sums").read_bytes()
+            stat = path.stat()
+        except (OSError, msgspec.DecodeError):
+            return None
+        same = (clean.txid, clean.size, clean.mtime_ns) == (txid, stat.st_size, stat.st_mtime_ns)
+        if not same or len(data) != 8 * (clean.size // clean.page_size):
+            return None
+        sums = PageChecksums.from_bytes(data, clean.page_size)
+        return sums if f"{sums.checksum:016x}" == clean.checksum else None
+
+    def note_shipped(self, txid: int, checksum: str) -> None:
+        """Note up to where the current file is in the store; not durable, it only proves more."""
+        data = msgspec.json.encode(Shipped(txid=txid, checksum=checksum))
+        replace_file(self.folder / _SHIPPED, data, durable=False)
+
+    def shipped_of(self, stray: Path) -> Shipped | None:
+        """Return up to where a stray was in the store, where that is known."""
+        try:
+            return msgspec.json.decode((stray.parent / _SHIPPED).read_bytes(), type=Shipped)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def discard(self) -> None:
+        """Remove the current file, of which everything is in the store."""
+        self._unlink("current")
+        self.remove_old()
+
+    def set_aside(self, path: Path, epoch_max: int) -> Path:
+        """Make a closed file one that no longer counts and is kept until it was recovered.
+
+        Its commits are of the last epoch up to `epoch_max` that this folder recorded.
+        """
+        epochs = (one.epoch for one in self._owner().epochs if one.epoch <= epoch_max)
+        stray = self.folder / f"{_STRAY}{max(epochs, default=0)}-{random_id('s')}"
+        if (self.folder / _SHIPPED).exists():
+            os.rename(self.folder / _SHIPPED, path.parent / _SHIPPED)
+        os.rename(path.parent, stray)
+        sync_path(self.folder)
+        self._unlink("current")
+        return stray / _FILE
+
+    def strays(self) -> list[Path]:
+        """Return the files that wait to become a recovered branch."""
+        return sorted(self.folder.glob(f"{_STRAY}*/{_FILE}"))
+
+    def epoch_of(self, stray: Path) -> int:
+        """Return the epoch in which the commits of a stray were made; 0 where none is known."""
+        return int(stray.parent.name.removeprefix(_STRAY).partition("-")[0])
+
+    def remove_stray(self, path: Path) -> None:
+        """Remove a stray that has become a branch."""
+        shutil.rmtree(path.parent)
+        sync_path(self.folder)
+
+    def remove(self) -> None:
+        """Remove everything: the branch is cold, or gone. Refused while a stray waits."""
+        if self.strays():
+            raise Internal(f"{self.folder} has commits that are nowhere else; it stays")
+        self._unlink("current")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self.folder.parent.rmdir()
+        except OSError:
+            return
+
+    def size(self) -> int:
+        """Return about how many bytes the current file and its log take."""
+        path = self.current()
+        try:
+            log = path.with_name(f"{path.name}-wal") if path else None
+            return sum(one.stat().st_size for one in (path, log) if one and one.exists())
+        except FileNotFoundError:
+            return 0
+
+    def _owner(self) -> _Owner:
+        path = self.folder / "owner.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=_Owner)
+        except FileNotFoundError:
+            return _Owner()
+        except msgspec.DecodeError as error:
+            raise Internal(
+                f"{path} is damaged: {error}; remove it to start from the store"
+            ) from error
+
+    def _unlink(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)

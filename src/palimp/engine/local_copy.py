@@ -1,0 +1,219 @@
+"""The local file of a branch, and whether it may stand for what the manifest says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from .. import ltx
+from ..errors import Error, Internal, NotFound, Unavailable
+from ..observe import logger
+from .driver import drive
+from .files import BranchFiles
+from .local_database import LocalDatabase
+from .options import Parts
+from .protocol import Manifest, read_timeline
+from .protocol.lane import read
+from .protocol.records import decode, manifest_key
+from .restore import Missing, build
+from .strays import recover_strays
+from .wal import committed_image
+
+__all__ = ["LocalCopy"]
+
+_LOG = logger("engine")
+
+
+class LocalCopy:
+    """Makes the local file a continuation of the manifest: kept, restored, or set aside.
+
+    `opened` says that the file continues `manifest`, which was looked at `looked_at` (monotonic),
+    `written` that it has content. `set_aside` are the txids that were last found not to continue
+    the branch. Everything in here happens in the writer's place.
+    """
+
+    def __init__(self, parts: Parts, name: str, key: tuple[str, str], local: LocalDatabase) -> None:
+        self.files = BranchFiles(parts.root, *key)
+        self.manifest: Manifest | None = None
+        self.opened = False
+        self.written = False
+        self.set_aside = range(0)
+        self.looked_at = 0.0
+        self._parts = parts
+        self._name = name
+        self._key = key
+        self._local = local
+        self._offered: list[Manifest | None] = []
+
+    def close(self) -> None:
+        """Trust the file no more: what holds is looked at anew."""
+        self.opened = False
+        self._offered.clear()
+
+    @property
+    def txid(self) -> int:
+        """The last txid in the local file."""
+        return self._local.read(_nothing).txid
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether commits are in the local file that the manifest lacks."""
+        return self.opened and self.txid > (self.manifest.txid if self.manifest else 0)
+
+    def offer(self, manifest: Manifest | None) -> None:
+        """Take a manifest that was read on the way here, so that it is not read again."""
+        if not self.opened:
+            self._offered = [manifest]
+
+    def look(self) -> Manifest | None:
+        """Read the manifest; `NotFound` where the branch was deleted."""
+        if self._offered:
+            return self._offered.pop()
+        key = manifest_key(*self._key)
+        try:
+            stored = drive(read(key), self._parts.outside, self._parts.options.patience)
+        except Unavailable as error:
+            # Nothing was asked for but a read.
+            raise error.located(self._name, in_doubt=False) from error
+        manifest = decode(stored.data, Manifest, key) if stored else None
+        if manifest is not None and manifest.state != "live":
+            raise NotFound(f"branch not found: {self._name} is deleted", code="branch_not_found")
+        return manifest
+
+    def settle(self, manifest: Manifest | None) -> ltx.PageChecksums | None:
+        """Make the local file a continuation of `manifest`; its page checksums if known.
+
+        Without content on either side there is no file afterwards.
+        """
+        self.looked_at = self._parts.clock.monotonic()
+        path = self.files.current()
+        if path is not None:
+            if not self._local.has_file:
+                self._local.switch(path)
+            with self._told_apart(path, manifest):
+                continues = self._continues(manifest)
+            if continues:
+                self.manifest, self.opened = manifest, True
+                self.written = self.txid > 0
+                return None
+            self.part(manifest)
+        if manifest is None or not manifest.txid:
+            self.manifest = manifest
+            return None
+        return self._restore(manifest)
+
+    def begin(self) -> None:
+        """Make the file of a branch without content."""
+        path = self.files.new_incarnation()
+        self._parts.make_file(path)
+        self.files.make_current(path)
+        self._local.switch(path)
+        self.opened, self.written = True, False
+
+    def part(self, manifest: Manifest | None) -> None:
+        """Take the local file out of use; set aside where its commits may be nowhere else."""
+        path = self.files.current()
+        assert path is not None
+        checksum, txid, _ = self._local.read(_checksum)
+        clean = self.files.read_clean(path, txid) is not None
+        behind = manifest is not None and txid <= manifest.txid
+        known = txid == 0 or (clean and behind) or self._is_shipped(manifest, txid, checksum)
+        self._local.switch(None)
+        self.opened = self.written = False
+        if known:
+            self.files.discard()
+            return
+        stray = self.files.set_aside(path, manifest.epoch if manifest else 0)
+        shipped = self.files.shipped_of(stray)
+        self.set_aside = range(shipped.txid + 1 if shipped else 1, txid + 1)
+        _LOG.warning(
+            "%s: the local file at txid %d may not continue the branch (%s); its commits become a "
+            "recovered branch, meanwhile they are in %s",
+            self._name, txid, f"head {manifest.txid}, epoch {manifest.epoch}" if manifest else "-",
+            stray,
+        )  # fmt: skip
+
+    def recover(self) -> None:
+        """Make branches of the files that were set aside; what cannot be now waits where it is."""
+        try:
+            recover_strays(self._parts, self._name, self._key, self.files)
+        except Error as error:
+            _LOG.warning("%s: a recovered branch is still to be made: %s", self._name, error)
+
+    @contextmanager
+    def _told_apart(self, path: Path, manifest: Manifest | None) -> Iterator[None]:
+        """Say of a damaged local file that the store has the history; it may hold more than that.
+
+        So it is not thrown away for its owner, who may be able to save what is in it.
+        """
+        try:
+            yield
+        except Internal as error:
+            self._local.switch(None)
+            upto = f"up to txid {manifest.txid}" if manifest and manifest.txid else "nothing of it"
+            raise Internal(
+                f"{self._name}: the local file {path} is damaged ({error}). The object store has "
+                f"{upto}: move {self.files.folder} away and open it again to go on from there"
+            ) from error
+
+    def _continues(self, manifest: Manifest | None) -> bool:
+        """Whether the local file may go on from the manifest: nothing shipped is missing in it."""
+        txid = self.txid
+        if manifest is None:
+            # Epochs are taken before a file is made, so the store has lost the manifest: this file
+            # is what there is.
+            return True
+        if txid < manifest.txid:
+            return False
+        path = self.files.current()
+        assert path is not None
+        sums = self.files.read_clean(path, txid)
+        if sums is not None and txid == manifest.txid:
+            return f"{sums.checksum:016x}" == manifest.checksum
+        return manifest.owner is not None and self.files.is_ours(manifest.owner.nonce)
+
+    def _is_shipped(self, manifest: Manifest | None, txid: int, checksum: str) -> bool:
+        if manifest is None:
+            return False
+        timeline = drive(
+            read_timeline(*self._key, manifest), self._parts.outside, self._parts.options.patience
+        )
+        return any((ref.max, ref.checksum) == (txid, checksum) for ref in timeline.refs())
+
+    def _restore(self, manifest: Manifest) -> ltx.PageChecksums:
+        parts = self._parts
+        while True:
+            path = self.files.new_incarnation()
+            try:
+                sums = build(parts.store, manifest.chain(), path)
+                break
+            except Missing as missing:
+                # Compacted away while it was read; or, if it is still named, lost.
+                self.files.remove_old()
+                again = self.look()
+                if again is None or again.names(missing.ref.key):
+                    raise missing.as_error(parts.store) from missing
+                manifest = again
+            except BaseException:
+                # Whoever tries again and again must not fill the disk.
+                self.files.remove_old()
+                raise
+        self.files.make_current(path)
+        self.files.write_clean(path, manifest.txid, sums)
+        self.files.note_shipped(manifest.txid, manifest.checksum)
+        self._local.switch(path)
+        self.manifest, self.opened, self.written = manifest, True, True
+        parts.metrics.add("branches_restored")
+        return sums
+
+
+def _nothing(_: apsw.Connection) -> None:
+    return None
+
+
+def _checksum(connection: apsw.Connection) -> str:
+    size = connection.pragma("page_size")
+    return f"{ltx.database_checksum(committed_image(connection), size):016x}"

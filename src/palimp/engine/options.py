@@ -1,0 +1,75 @@
+"""What an operator may set about the engine, and what all its branches share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from ..clock import Clock
+from ..observe import Metrics
+from ..store import ObjectStore
+from .driver import Outside
+from .lanes import Lanes
+
+__all__ = ["DAY_MS", "Options", "Parts"]
+
+DAY_MS = 86_400_000
+
+
+class Options(msgspec.Struct, frozen=True):
+    """Times in seconds unless the name says ms; sizes in bytes."""
+
+    # What is committed is shipped after so long, or when the log has grown by so much: commits
+    # write the same pages again and again, so that this makes a segment of about a megabyte.
+    ship_interval: float = 5.0
+    ship_wal_bytes: int = 4 << 20
+    # Above it writes are refused until the store has caught up.
+    backlog_bytes: int = 256 << 20
+    queue_depth: int = 256
+    hot_cap: int = 128
+    hot_idle: float = 60.0
+    warm_idle: float = 3_600.0
+    # Of the local files; 0: as much as there is.
+    disk_budget: int = 0
+    # Free space below which writes are refused.
+    disk_reserve: int = 64 << 20
+    # Of restored earlier states.
+    past_budget: int = 1 << 30
+    # How far back every boundary can be read, and how far back the last snapshot of a day.
+    fine_ms: int = DAY_MS
+    snapshots_ms: int = 30 * DAY_MS
+    # How long a caller waits for the object store.
+    patience: float = 30.0
+    # A branch that another node took is not taken back for so long.
+    fenced_pause: float = 60.0
+    # Of a branch this node does not own: how old what it reads may be.
+    staleness: float = 5.0
+    # A log longer than this is folded into its file; one that long interrupts slow readers.
+    wal_bytes: int = 4 << 20
+    wal_bytes_max: int = 64 << 20
+    read_seconds_max: float = 5.0
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """What the branches of one engine share.
+
+    `dirty` and `hurry` are told the key of a branch that has something to ship: after the interval,
+    or now. `check_pressure` raises where no write may be taken now.
+    """
+
+    root: Path
+    store: ObjectStore
+    outside: Outside
+    lanes: Lanes
+    options: Options
+    clock: Clock
+    metrics: Metrics
+    node: str
+    check: Callable[[apsw.Connection, str], None]
+    make_file: Callable[[Path], None]
+    dirty: Callable[[tuple[str, str]], None]
+    hurry: Callable[[tuple[str, str]], None]
+    check_pressure: Callable[[str], None]
