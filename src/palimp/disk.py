@@ -49,19 +49,20 @@ def _write(path: Path, data: bytes, *, durable: bool) -> None:
         os.close(descriptor)
 
 
-def make_folders(path: Path, root: Path) -> None:
-    """Make `path` and what is missing between it and `root`; their names stay after a power cut.
+def make_folders(path: Path, root: Path, *, durable: bool = True) -> None:
+    """Make `path` and what is missing below `root`; when `durable` they stay after a power cut.
 
-    The name of one that is there already is synced too, once a process: who made it may have been
-    killed before it did.
+    Then the name of one that is there already is synced too, once a process: who made it may have
+    been killed before it did, or not have needed it.
     """
     folders = [path, *path.parents]
     for folder in reversed(folders[: folders.index(root)]):
-        there = folder.is_dir()
-        if there and folder in _SYNCED:
-            continue
-        if not there:
+        if not folder.is_dir():
+            # One of this path may have been synced, and removed since.
+            _SYNCED.discard(folder)
             folder.mkdir(mode=0o700, exist_ok=True)
+        if not durable or folder in _SYNCED:
+            continue
         sync_path(folder.parent)
         if len(_SYNCED) >= _SYNCED_MAX:
             _SYNCED.clear()

@@ -18,7 +18,7 @@ __all__ = [
 
 
 class ListProfiles(Request, frozen=True, kw_only=True):
-    """Read the profiles of a namespace, by name."""
+    """Read the profiles of a namespace, in a stable order."""
 
     limit: int = PAGE_DEFAULT
     cursor: str | None = None
@@ -38,7 +38,7 @@ class ProfilePage(Result, frozen=True, kw_only=True):
 
 
 class ListNames(Request, frozen=True, kw_only=True):
-    """Read the profiles of every namespace, by namespace and name."""
+    """Read the profiles of every namespace, in a stable order."""
 
     limit: int = PAGE_DEFAULT
     cursor: str | None = None

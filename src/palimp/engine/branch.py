@@ -12,7 +12,8 @@ import apsw
 from .. import ltx
 from ..errors import Error, NotFound, Unavailable
 from ..observe import logger
-from .capture import Capture, Segment
+from ..store.disk_faults import disk_faults
+from .capture import Capture
 from .driver import drive
 from .fence import Fence, fenced
 from .lanes import Job, LaneQueue
@@ -20,7 +21,7 @@ from .local_copy import LocalCopy
 from .local_database import Committed, LocalDatabase, Repeat, Terms
 from .lookup import Address
 from .options import Parts
-from .pieces import difference, piece_of, snapshot_of
+from .pieces import collected, difference, piece_of, snapshot_of
 from .protocol import (
     Fenced,
     Lane,
@@ -105,7 +106,7 @@ class Branch:
         fresh = self._lane is not None or now - copy.looked_at < self._parts.options.staleness
         if copy.opened and fresh:
             return copy.written
-        with self.local.writers_place(self._parts.options.patience):
+        with self.local.writers_place(self._parts.options.patience), disk_faults(self.name):
             if copy.opened and self._lane is not None:
                 return copy.written
             try:
@@ -208,8 +209,8 @@ class Branch:
         """Return when object storage has everything up to `txid`."""
         if self._has_shipped(txid):
             return
-        job = self.ship_soon()
         try:
+            job = self.ship_soon()
             job.wait(self._parts.options.patience, f"{self.name}: shipping up to txid {txid}")
         except Error as error:
             if self._has_shipped(txid):
@@ -272,7 +273,8 @@ class Branch:
         try:
             return drive(make(lane), self._parts.outside)
         except Fenced as lost:
-            self._lose(lost.manifest)
+            if self._lane is lane:
+                self._lose(lost.manifest)
             raise self._fence_error() from lost
         finally:
             if lane.unsettled and self._lane is lane:
@@ -288,6 +290,7 @@ class Branch:
             with self.local.writers_place(0):
                 if self.unshipped:
                     return False
+                self.copy.promote()
                 sums = self._finish_capture()
                 txid = self._head
         except Unavailable:
@@ -318,6 +321,8 @@ class Branch:
         False where somebody is inside, or something is only here.
         """
         with self.local.writers_place(self._parts.options.patience):
+            if not self.copy.opened and self.files.current() is not None:
+                self.copy.settle(self.copy.look())
             self.copy.recover()
             if self._lane is None and self.copy.is_ahead:
                 self._hold()
@@ -376,12 +381,13 @@ class Branch:
     def _hold(self) -> Lane:
         """Own the branch and follow what is committed to its file, if this node does not."""
         lane = self._lane
-        if lane is None:
-            return self._own()
-        if not self._is_followed() and not self._follow(lane.manifest, None):
-            # The file is not what it was when it was closed: own the branch anew, and look again.
-            self._drop_lane()
-            return self._own()
+        with disk_faults(self.name):
+            if lane is None:
+                return self._own()
+            if not self._is_followed() and not self._follow(lane.manifest, None):
+                # The file is not what it was when it was closed: own the branch and look anew.
+                self._drop_lane()
+                return self._own()
         return lane
 
     def _is_followed(self) -> bool:
@@ -401,20 +407,22 @@ class Branch:
             # An epoch may be taken; whatever the caller wanted to write with it is not written.
             raise error.located(self.name, in_doubt=False) from error
         before = taken.before
-        if before is not None and before.owner is not None and before.owner.node != parts.node:
-            _LOG.warning(
-                "%s: epoch %d taken over from node %s by this node %s",
-                self.name, taken.lane.manifest.epoch, before.owner.node, parts.node,
-            )  # fmt: skip
+        if before and before.owner and before.owner.node != parts.node:
+            what = "%s: epoch %d taken over from node %s by this node %s"
+            epoch = taken.lane.manifest.epoch
+            _LOG.warning(what, self.name, epoch, before.owner.node, parts.node)
         known = self.copy.opened and before is not None and self.copy.manifest == before
-        sums = None if known else self.copy.settle(before)
+        if not known:
+            self.copy.settle(before)
+        sums = self.copy.promote()
         if not self.local.has_file:
             self.copy.begin()
         manifest = taken.lane.manifest
         if not self._follow(manifest, sums):
             # Ours by its epoch, and yet not what was shipped: it may not continue the branch.
             self.copy.part(manifest)
-            self._follow(manifest, self.copy.settle(manifest))
+            self.copy.settle(manifest)
+            self._follow(manifest, self.copy.promote())
         self._lane, self._first_txid = taken.lane, taken.first_txid
         self._fence = None
         if self._head > manifest.txid:
@@ -490,6 +498,16 @@ class Branch:
 
     def ship(self) -> None:
         """Ship what is committed now; only in the lane."""
+        try:
+            self._ship()
+        except BaseException:
+            # Whatever it was: it is tried again.
+            if self.unshipped:
+                self._mark_dirty()
+            raise
+
+    def _ship(self) -> None:
+        now_ms = self._parts.clock.now_ms()
         with self.local.writers_place(self._parts.options.patience):
             self._dirty = self._hurried = False
             if not self.unshipped:
@@ -498,23 +516,16 @@ class Branch:
             capture = self._capture
             if capture is None or self._head <= lane.manifest.txid:
                 return
-            whole = capture.needs_snapshot
-            segment = self._segment(capture, lane.manifest)
+            segment = collected(capture, lane.manifest.txid, self._head, now_ms)
             self._wal_mark = capture.wal_bytes
-        piece = piece_of(segment, self._parts.clock.now_ms())
-        try:
-            self.drive_lane(lambda lane: (rebase if whole else ship)(lane, piece))
-        except Error:
-            with self.local.writers_place(self._parts.options.patience):
-                if self._lane is not None:
-                    self._mark_dirty()
-            raise
+        piece = piece_of(segment, now_ms)
+        self.drive_lane(lambda lane: (rebase if segment.min_txid == 1 else ship)(lane, piece))
         with self.local.writers_place(self._parts.options.patience):
+            self._shipped = piece.max
             if self._capture is capture:
                 capture.shipped(segment)
                 if capture.wal_bytes > self._parts.options.wal_bytes:
                     self._fold(capture)
-            self._shipped = piece.max
         self.files.note_shipped(piece.max, piece.checksum)
         self._parts.metrics.add("segments_shipped")
         self._parts.metrics.add("segment_bytes_shipped", len(piece.data))
@@ -534,12 +545,6 @@ class Branch:
                 capture.shipped(segment)
             self._shipped = piece.max
         self.files.note_shipped(piece.max, piece.checksum)
-
-    def _segment(self, capture: Capture, manifest: Manifest) -> Segment:
-        now_ms = self._parts.clock.now_ms()
-        if capture.needs_snapshot:
-            return capture.snapshot(self._head, now_ms)
-        return capture.segment(manifest.txid + 1, self._head, now_ms)
 
     def _fold(self, capture: Capture) -> None:
         options = self._parts.options

@@ -164,6 +164,8 @@ class Capture:
         """
         self.commit_seen()
         image = self._image()
+        # Reading all of it has filled the cache with what nobody else may ever want.
+        self._connection.release_memory()
         pieces: list[bytes] = []
         ltx.encode_snapshot(
             pages_of(image, self._page_size),

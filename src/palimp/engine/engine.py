@@ -30,7 +30,7 @@ from .lookup import Address, Lookup
 from .options import Options, Parts
 from .past import Past, PastDatabase
 from .protocol import Located
-from .protocol.records import encode, name_prefix
+from .protocol.records import encode
 from .protocol.requests import RecordEpoch
 from .residents import Key, Residents, free_bytes
 from .rewinding import Rewind, rewind
@@ -43,7 +43,8 @@ from .wal import committed_image
 __all__ = ["BranchInfo", "Checkpoint", "Engine", "Exported", "Forked"]
 
 _LOG = logger("engine")
-_LANE_THREADS = 16
+# A lane waits for the store nearly all of its time; a folder of this machine answers at once.
+_LANE_THREADS, _LANE_THREADS_LOCAL = 16, 8
 _TICK_SECONDS = 5.0
 
 
@@ -84,6 +85,11 @@ class Exported(NamedTuple):
     txid: int
 
 
+def is_local(store: ObjectStore) -> bool:
+    """Whether a store is in this process or in a folder of this machine, going by its name."""
+    return store.name.partition("://")[0] in ("file", "mem")
+
+
 class Engine:
     """Opens branches by name; makes a profile with its first write. Thread-safe.
 
@@ -120,7 +126,7 @@ class Engine:
             root=root,
             store=store,
             outside=self._outside,
-            lanes=Lanes(_LANE_THREADS, clock),
+            lanes=Lanes(_LANE_THREADS_LOCAL if is_local(store) else _LANE_THREADS, clock),
             options=self.options,
             clock=clock,
             metrics=metrics or Metrics(),
@@ -145,20 +151,22 @@ class Engine:
         """
         return Use(self._lookup, self._residents, address, create=create)
 
-    def names(self, namespace: str, after: str | None, limit: int) -> list[str]:
-        """Return up to `limit` names of profiles after one, in order: a request per 1,000."""
-        prefix = name_prefix(namespace)
-        start = None if after is None else f"{prefix}{after}.json"
-        found: list[str] = []
-        for _, name in self._lookup.names_after(prefix, start):
-            found.append(name)
-            if len(found) == limit:
-                break
-        return found
+    def names(
+        self, namespace: str | None = None, after: tuple[str, str] | None = None, limit: int = 1_000
+    ) -> tuple[list[tuple[str, str]], bool]:
+        """Return namespaces and names of profiles, and whether there may be more: `Lookup.names`.
+
+        Those of a namespace, or of the whole store, after one of them.
+        """
+        return self._lookup.names(namespace, after, limit)
 
     def all_names(self) -> Iterator[tuple[str, str]]:
         """Yield namespace and name of every profile in the store."""
-        return self._lookup.names()
+        after, more = None, True
+        while more:
+            page, more = self.names(after=after)
+            yield from page
+            after = page[-1] if page else after
 
     def wake(self, address: Address) -> int:
         """Make sure the branch has a local file; return its txid."""
@@ -275,7 +283,9 @@ class Engine:
             )
         found = self._find(address)
         key = (found.db_id, found.branch_id)
-        self._remove_dead(key, lambda: self._drive(protocol.remove_branch(key[0], address.branch)))
+        bury = protocol.remove_branch(key[0], address.branch)
+        self._remove_dead(key, self.options.patience, lambda: self._drive(bury))
+        self._quietly(lambda: self._drive(protocol.collect_deleted(*key)))
 
     # -- whole databases --------------------------------------------------------------------------
 
@@ -335,14 +345,20 @@ class Engine:
             removed = self._drive(protocol.expire(db_id, self._clock.now_ms()))
             for name in removed:
                 if name in before:
-                    self._remove_dead((db_id, before[name]))
+                    key = (db_id, before[name])
+                    # Where it is in use now, its files go when it is not.
+                    self._quietly(lambda key=key: self._remove_dead(key, 0))  # type: ignore[misc]
+                    self._drive(protocol.collect_deleted(*key))
             for name, branch_id, _ in self._drive(protocol.list_branches(db_id)):
-                with self._residents.use(
-                    (db_id, branch_id), address._replace(branch=name)
-                ) as branch:
-                    if branch.open():
-                        work = partial(look_after, branch, self._parts)
-                        total = total.plus(branch.in_lane(work, "looking after it"))
+                there = address._replace(branch=name)
+                try:
+                    with self._residents.use((db_id, branch_id), there) as branch:
+                        if branch.open():
+                            work = partial(look_after, branch, self._parts)
+                            total = total.plus(branch.in_lane(work, "looking after it"))
+                except NotFound as error:
+                    # Deleted since it was listed.
+                    _LOG.debug("%s needs no upkeep: %s", there, error)
         return total.plus(Upkeep(branches_expired=len(removed)))
 
     def close(self, seconds: float = 30.0) -> None:
@@ -369,16 +385,21 @@ class Engine:
             raise _never_written(address)
         return found
 
-    def _remove_dead(self, key: Key, bury: Callable[[], object] = lambda: None) -> None:
-        """Remove what is here of a branch that `bury` deletes, and what nobody else needs."""
-        with self._residents.alone(key, self.options.patience) as resident:
+    def _remove_dead(
+        self, key: Key, seconds: float, bury: Callable[[], object] = lambda: None
+    ) -> None:
+        """Remove what is here of a branch that is deleted, or that `bury` deletes."""
+        files = BranchFiles(self._root, *key)
+        with self._residents.alone(key, seconds) as resident:
             bury()
             self._lookup.forget(key)
             self._past.purge(key[0])
             if resident is not None:
                 resident.abandon()
-            BranchFiles(self._root, *key).remove()
-        self._quietly(lambda: self._drive(protocol.collect_deleted(*key)))
+            if files.strays():
+                _LOG.warning("%s has commits that are nowhere else; it stays", files.folder)
+            else:
+                files.remove()
 
     def _drive(self, steps: Any) -> Any:
         return drive(steps, self._outside, self.options.patience)

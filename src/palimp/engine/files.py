@@ -5,6 +5,7 @@
                       {incarnation}/main.db (-wal, -shm)
                       shipped.json        up to where it is in the store
                       clean.json, clean.sums      what the file was when it was last closed in order
+                      provisional-{word}  restored to be read; nobody trusts it after this process
                       stray-{epoch}-{word}/main.db      commits that may not continue the branch,
                                                   on their way into a recovered branch
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -29,6 +31,7 @@ __all__ = ["BranchFiles", "Clean", "Shipped"]
 _FILE = "main.db"
 _STRAY = "stray-"
 _SHIPPED = "shipped.json"
+_PROVISIONAL = "provisional-"
 # Only the latest can be the manifest's; a few more cost nothing.
 _EPOCHS_KEPT = 16
 
@@ -82,6 +85,20 @@ class BranchFiles:
         make_folders(folder, self._root)
         return folder / _FILE
 
+    def provisional(self, keep: Path | None = None) -> Path:
+        """Return where a file may be restored that is only read, and gone with the process.
+
+        Its folder is made; nothing of it stays after a power cut. What earlier processes left of
+        that kind is removed, but for `keep`.
+        """
+        make_folders(self.folder, self._root, durable=False)
+        with os.scandir(self.folder) as entries:
+            left = [Path(e.path) for e in entries if e.name.startswith(_PROVISIONAL)]
+        for path in left:
+            if path != keep:
+                path.unlink()
+        return self.folder / f"{_PROVISIONAL}{random_id('p')}"
+
     def make_current(self, path: Path) -> None:
         """Let a complete file count, durably, and remove those that counted before."""
         sync_path(path)
@@ -114,7 +131,14 @@ class BranchFiles:
         return any(one.nonce == nonce for one in self._owner().epochs)
 
     def write_clean(self, path: Path, txid: int, sums: PageChecksums) -> None:
-        """Note what the closed file is, so that opening it need not read all of it."""
+        """Note what the closed file is, so that opening it need not read all of it.
+
+        Not durable, and not needed: without it the next opening reads the file, which is right too.
+        """
+        with suppress(OSError):
+            self._write_clean(path, txid, sums)
+
+    def _write_clean(self, path: Path, txid: int, sums: PageChecksums) -> None:
         stat = path.stat()
         clean = Clean(
             txid=txid,
@@ -123,7 +147,6 @@ class BranchFiles:
             size=stat.st_size,
             mtime_ns=stat.st_mtime_ns,
         )
-        # Not durable: without it the next opening reads the file, which is right too.
         replace_file(self.folder / "clean.sums", sums.to_bytes(), durable=False)
         replace_file(self.folder / "clean.json", msgspec.json.encode(clean), durable=False)
 
@@ -145,16 +168,21 @@ class BranchFiles:
         return sums if f"{sums.checksum:016x}" == clean.checksum else None
 
     def note_shipped(self, txid: int, checksum: str) -> None:
-        """Note up to where the current file is in the store; not durable, it only proves more."""
+        """Note up to where the current file is in the store.
+
+        Not durable, and not needed: it only proves more.
+        """
         data = msgspec.json.encode(Shipped(txid=txid, checksum=checksum))
-        replace_file(self.folder / _SHIPPED, data, durable=False)
+        with suppress(OSError):
+            replace_file(self.folder / _SHIPPED, data, durable=False)
+
+    def is_noted(self, txid: int, checksum: str) -> bool:
+        """Whether the store had all of a current file in this state."""
+        return _read_shipped(self.folder) == Shipped(txid=txid, checksum=checksum)
 
     def shipped_of(self, stray: Path) -> Shipped | None:
         """Return up to where a stray was in the store, where that is known."""
-        try:
-            return msgspec.json.decode((stray.parent / _SHIPPED).read_bytes(), type=Shipped)
-        except (OSError, msgspec.DecodeError):
-            return None
+        return _read_shipped(stray.parent)
 
     def discard(self) -> None:
         """Remove the current file, of which everything is in the store."""
@@ -177,7 +205,13 @@ class BranchFiles:
 
     def strays(self) -> list[Path]:
         """Return the files that wait to become a recovered branch."""
-        return sorted(self.folder.glob(f"{_STRAY}*/{_FILE}"))
+        try:
+            with os.scandir(self.folder) as entries:
+                names = [entry.name for entry in entries if entry.name.startswith(_STRAY)]
+        except FileNotFoundError:
+            return []
+        paths = (self.folder / name / _FILE for name in sorted(names))
+        return [path for path in paths if path.exists()]
 
     def epoch_of(self, stray: Path) -> int:
         """Return the epoch in which the commits of a stray were made; 0 where none is known."""
@@ -200,13 +234,14 @@ class BranchFiles:
             return
 
     def size(self) -> int:
-        """Return about how many bytes the current file and its log take."""
+        """Return about how many bytes the database files and their logs take."""
         path = self.current()
-        try:
-            log = path.with_name(f"{path.name}-wal") if path else None
-            return sum(one.stat().st_size for one in (path, log) if one and one.exists())
-        except FileNotFoundError:
-            return 0
+        used = [path, path.with_name(f"{path.name}-wal")] if path else []
+        total = 0
+        for one in (*used, *self.folder.glob(f"{_PROVISIONAL}*")):
+            with suppress(FileNotFoundError):
+                total += one.stat().st_size
+        return total
 
     def _owner(self) -> _Owner:
         path = self.folder / "owner.json"
@@ -221,3 +256,10 @@ class BranchFiles:
 
     def _unlink(self, name: str) -> None:
         (self.folder / name).unlink(missing_ok=True)
+
+
+def _read_shipped(folder: Path) -> Shipped | None:
+    try:
+        return msgspec.json.decode((folder / _SHIPPED).read_bytes(), type=Shipped)
+    except (OSError, msgspec.DecodeError):
+        return None

@@ -45,7 +45,8 @@ def import_database(branch: Branch, parts: Parts, given: Path) -> int:
     """
 
     def work() -> int:
-        with branch.local.writers_place(parts.options.patience):
+        with branch.local.writers_place(parts.options.patience), disk_faults(branch.name):
+            parts.check_pressure(branch.name)
             branch.own()
             txid = branch.next_txid
             path = branch.files.new_incarnation()

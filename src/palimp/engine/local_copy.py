@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,8 @@ class LocalCopy:
         self._key = key
         self._local = local
         self._offered: list[Manifest | None] = []
+        # The file is one that was restored to be read, and is not trusted after this process.
+        self._provisional: Path | None = None
 
     def close(self) -> None:
         """Trust the file no more: what holds is looked at anew."""
@@ -61,7 +64,11 @@ class LocalCopy:
     @property
     def is_ahead(self) -> bool:
         """Whether commits are in the local file that the manifest lacks."""
-        return self.opened and self.txid > (self.manifest.txid if self.manifest else 0)
+        return (
+            self.opened
+            and not self._provisional
+            and self.txid > (self.manifest.txid if self.manifest else 0)
+        )
 
     def offer(self, manifest: Manifest | None) -> None:
         """Take a manifest that was read on the way here, so that it is not read again."""
@@ -80,16 +87,20 @@ class LocalCopy:
             raise error.located(self._name, in_doubt=False) from error
         manifest = decode(stored.data, Manifest, key) if stored else None
         if manifest is not None and manifest.state != "live":
+            self._drop_dead(manifest)
             raise NotFound(f"branch not found: {self._name} is deleted", code="branch_not_found")
         return manifest
 
-    def settle(self, manifest: Manifest | None) -> ltx.PageChecksums | None:
-        """Make the local file a continuation of `manifest`; its page checksums if known.
+    def settle(self, manifest: Manifest | None) -> None:
+        """Make the local file a continuation of `manifest`, to be read.
 
         Without content on either side there is no file afterwards.
         """
         self.looked_at = self._parts.clock.monotonic()
-        path = self.files.current()
+        if self._provisional and self._is_still(manifest):
+            self.manifest, self.opened = manifest, True
+            return
+        path = None if self._provisional else self.files.current()
         if path is not None:
             if not self._local.has_file:
                 self._local.switch(path)
@@ -98,12 +109,43 @@ class LocalCopy:
             if continues:
                 self.manifest, self.opened = manifest, True
                 self.written = self.txid > 0
-                return None
+                return
             self.part(manifest)
         if manifest is None or not manifest.txid:
+            self._drop_provisional()
             self.manifest = manifest
+            return
+        self._restore(manifest)
+
+    def promote(self) -> ltx.PageChecksums | None:
+        """Make a file that was restored to be read one that may be written, and that stays.
+
+        Returns its page checksums; None where the file is such a one already. `Internal` where the
+        content is not what the manifest says.
+        """
+        path = self._provisional
+        if path is None:
             return None
-        return self._restore(manifest)
+        assert self.manifest is not None
+        size = self._local.read(lambda connection: connection.pragma("page_size")).value
+        sums = ltx.PageChecksums.of_pages(_pages(path, size), size)
+        if f"{sums.checksum:016x}" != self.manifest.checksum:
+            self._drop_provisional()
+            self.close()
+            raise Internal(
+                f"{self._name}: its objects make a database of checksum {sums.checksum:016x}, the "
+                f"manifest says {self.manifest.checksum}; `palimp verify` says which do not fit"
+            )
+        target = self.files.new_incarnation()
+        # Under both names until nobody reads it under the old one any more.
+        os.link(path, target)
+        self.files.make_current(target)
+        self.files.write_clean(target, self.manifest.txid, sums)
+        self.files.note_shipped(self.manifest.txid, self.manifest.checksum)
+        self._local.switch(target)
+        path.unlink()
+        self._provisional = None
+        return sums
 
     def begin(self) -> None:
         """Make the file of a branch without content."""
@@ -175,6 +217,21 @@ class LocalCopy:
             return f"{sums.checksum:016x}" == manifest.checksum
         return manifest.owner is not None and self.files.is_ours(manifest.owner.nonce)
 
+    def _drop_dead(self, manifest: Manifest) -> None:
+        """Remove the file of a deleted branch, unless it has commits that were never shipped."""
+        path = self.files.current()
+        if manifest.state != "deleted" or path is None:
+            return
+        if not self._local.has_file:
+            self._local.switch(path)
+        checksum, txid, _ = self._local.read(_checksum)
+        if txid == 0 or self.files.is_noted(txid, checksum):
+            self._local.switch(None)
+            self.files.discard()
+        else:
+            _LOG.warning("%s is deleted; %s has commits that were never shipped", self._name, path)
+        self.close()
+
     def _is_shipped(self, manifest: Manifest | None, txid: int, checksum: str) -> bool:
         if manifest is None:
             return False
@@ -183,31 +240,46 @@ class LocalCopy:
         )
         return any((ref.max, ref.checksum) == (txid, checksum) for ref in timeline.refs())
 
-    def _restore(self, manifest: Manifest) -> ltx.PageChecksums:
-        parts = self._parts
+    def _restore(self, manifest: Manifest) -> None:
+        parts, before = self._parts, self._provisional
+        path = self.files.provisional(keep=before)
         while True:
-            path = self.files.new_incarnation()
             try:
-                sums = build(parts.store, manifest.chain(), path)
+                build(parts.store, manifest.chain(), path)
                 break
             except Missing as missing:
                 # Compacted away while it was read; or, if it is still named, lost.
-                self.files.remove_old()
+                path.unlink()
                 again = self.look()
                 if again is None or again.names(missing.ref.key):
                     raise missing.as_error(parts.store) from missing
                 manifest = again
             except BaseException:
                 # Whoever tries again and again must not fill the disk.
-                self.files.remove_old()
+                path.unlink(missing_ok=True)
                 raise
-        self.files.make_current(path)
-        self.files.write_clean(path, manifest.txid, sums)
-        self.files.note_shipped(manifest.txid, manifest.checksum)
-        self._local.switch(path)
+        self._local.switch(path, immutable=True)
+        self._provisional = path
+        if before is not None:
+            before.unlink()
         self.manifest, self.opened, self.written = manifest, True, True
         parts.metrics.add("branches_restored")
-        return sums
+
+    def _is_still(self, manifest: Manifest | None) -> bool:
+        """Whether a manifest says the same of the content as the one that was restored from."""
+        held = self.manifest
+        return (
+            held is not None
+            and manifest is not None
+            and (held.txid, held.checksum) == (manifest.txid, manifest.checksum)
+        )
+
+    def _drop_provisional(self) -> None:
+        if self._provisional is not None:
+            self._local.switch(None)
+            self._provisional.unlink()
+            self._provisional = None
+            self.opened = self.written = False
 
 
 def _nothing(_: apsw.Connection) -> None:
@@ -217,3 +289,9 @@ def _nothing(_: apsw.Connection) -> None:
 def _checksum(connection: apsw.Connection) -> str:
     size = connection.pragma("page_size")
     return f"{ltx.database_checksum(committed_image(connection), size):016x}"
+
+
+def _pages(path: Path, size: int) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while page := stream.read(size):
+            yield page

@@ -73,6 +73,7 @@ class LocalDatabase:
         self._clock = clock
         self._queue_depth = queue_depth
         self._path: Path | None = None
+        self._immutable = False
         self._closed = False
         self._writing = Line(name)
         self._reading = Line(name)
@@ -101,15 +102,17 @@ class LocalDatabase:
         """How many wait for the writer's place, without those whose turn it is."""
         return self._writing.waiting
 
-    def switch(self, path: Path | None) -> None:
+    def switch(self, path: Path | None, *, immutable: bool = False) -> None:
         """Let the next use open `path`, under a new lineage; forgets all attachments.
 
+        An `immutable` file is only read, by everybody: SQLite then looks for no log and no locks.
         Takes the writer's place if this thread does not have it, and waits for a running read.
         """
         with self.writers_place(), self._readers_place(_PLACE_SECONDS):
             self._close_connections()
             with self._attach_lock:
                 self._path = path
+                self._immutable = immutable
                 self._attached = {}
                 self.lineage = random_id("lin")
 
@@ -211,6 +214,13 @@ class LocalDatabase:
 
         The next use opens them again: lineage and attachments stay.
         """
+        return self._if_nobody_is_inside(self._close_connections)
+
+    def try_release_memory(self) -> bool:
+        """Give back what both connections cache, if nobody is inside; False at once otherwise."""
+        return self._if_nobody_is_inside(self._release_memory)
+
+    def _if_nobody_is_inside(self, work: Callable[[], None]) -> bool:
         writer, reader = Waiter(), Waiter()
         if not self._writing.try_enter(writer):
             return False
@@ -218,12 +228,17 @@ class LocalDatabase:
             if not self._reading.try_enter(reader):
                 return False
             try:
-                self._close_connections()
+                work()
             finally:
                 self._reading.leave(reader)
         finally:
             self._writing.leave(writer)
         return True
+
+    def _release_memory(self) -> None:
+        for connection in (self._writer, self._reader):
+            if connection is not None:
+                connection.release_memory()
 
     def close(self, seconds: float = _PLACE_SECONDS) -> None:
         """Wait for who is inside or came before, then close; what was committed stays.
@@ -312,9 +327,13 @@ class LocalDatabase:
 
     def _connect(self, flags: int) -> apsw.Connection:
         self._refuse_closed()
-        assert self._path is not None, f"{self.name} is used before it was switched to a file"
+        if self._path is None:
+            # Between two files: what was read is not what holds any more.
+            raise Unavailable(
+                f"{self.name} is being opened anew; repeat it", reason="busy", retry_after=0.1
+            )
         with sqlite_faults(self.name):
-            connection = _connect(self._path, flags)
+            connection = _connect(self._path, flags, immutable=self._immutable)
             try:
                 if flags & apsw.SQLITE_OPEN_READWRITE:
                     _pragma(connection, "synchronous", "FULL", 2)
@@ -411,8 +430,14 @@ def _fail(tickets: list[Ticket], kept: Kept) -> None:
             error.__cause__ = cause
 
 
-def _connect(path: Path, flags: int) -> apsw.Connection:
-    connection = apsw.Connection(str(path), flags=flags)
+def _connect(path: Path, flags: int, *, immutable: bool = False) -> apsw.Connection:
+    name = str(path)
+    if immutable:
+        assert not flags & apsw.SQLITE_OPEN_READWRITE, f"{path} is only to be read"
+        for special in "%?#":
+            name = name.replace(special, f"%{ord(special):02x}")
+        name, flags = f"file:{name}?immutable=1", flags | apsw.SQLITE_OPEN_URI
+    connection = apsw.Connection(name, flags=flags)
     connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
     # Without it this build of SQLite compiles a statement anew whenever bound values change, also
     # those inside FTS5: ingest took 1.4 times as long, an event in a session twice.

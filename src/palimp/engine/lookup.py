@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import NotFound
 from ..ids import MAIN
 from .driver import Outside, drive
 from .protocol import Located, find_profile, locate
-from .protocol.records import name_prefix
+from .protocol.records import name_key, name_prefix
 
 __all__ = ["Address", "Lookup"]
 
@@ -73,21 +72,21 @@ class Lookup:
             if known == key:
                 self._known.pop(address, None)
 
-    def names(self, namespace: str | None = None) -> Iterator[tuple[str, str]]:
-        """Yield namespace and name of the profiles of a namespace, or of all, page by page."""
-        yield from self.names_after(name_prefix(namespace), None)
+    def names(
+        self, namespace: str | None, after: tuple[str, str] | None, limit: int
+    ) -> tuple[list[tuple[str, str]], bool]:
+        """Return up to `limit` namespaces and names of profiles, and whether there may be more.
 
-    def names_after(self, prefix: str, after: str | None) -> Iterator[tuple[str, str]]:
-        """Yield names in the order of their keys, those after a key."""
-        store = self._outside.store
-        while True:
-            page = store.list(prefix, after)
-            for entry in page.entries:
-                namespace, _, file = entry.key.removeprefix(name_prefix()).partition("/")
-                yield namespace, file.removesuffix(".json")
-            after = page.after
-            if after is None:
-                return
+        In the order of their keys, those after `after`; of a namespace, or of all. One request for
+        every 1,000.
+        """
+        start = None if after is None else name_key(*after)
+        page = self._outside.store.list(name_prefix(namespace), start, limit)
+        found = []
+        for entry in page.entries:
+            found_in, _, file = entry.key.removeprefix(name_prefix()).partition("/")
+            found.append((found_in, file.removesuffix(".json")))
+        return found, page.after is not None
 
     def _remember(self, address: Address, key: Key) -> None:
         if len(self._known) >= _KNOWN_MAX:

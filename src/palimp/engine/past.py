@@ -15,6 +15,7 @@ import apsw
 
 from ..ids import random_id
 from ..points import Point
+from ..store.disk_faults import disk_faults
 from .branch import Branch
 from .faults import sqlite_faults
 from .local_database import Committed
@@ -142,6 +143,12 @@ class Past:
                         self._building.pop(key, None)
 
     def _build(self, name: str, key: tuple[str, str, int], timeline: Timeline) -> PastDatabase:
+        with disk_faults(f"{name} at txid {key[2]}"):
+            return self._build_on_disk(name, key, timeline)
+
+    def _build_on_disk(
+        self, name: str, key: tuple[str, str, int], timeline: Timeline
+    ) -> PastDatabase:
         db_id, branch_id, txid = key
         folder = self._root / db_id / branch_id
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

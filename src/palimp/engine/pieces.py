@@ -5,11 +5,29 @@ from __future__ import annotations
 import hashlib
 
 from .. import ltx
-from .capture import Segment
+from ..errors import Internal
+from ..observe import logger
+from .capture import Capture, Segment
 from .protocol import Piece
 from .wal import pages_of
 
-__all__ = ["difference", "piece_of", "snapshot_of"]
+__all__ = ["collected", "difference", "piece_of", "snapshot_of"]
+
+_LOG = logger("engine")
+
+
+def collected(capture: Capture, shipped: int, head: int, now_ms: int) -> Segment:
+    """Return what was committed after txid `shipped`, up to `head`, as a segment.
+
+    Or as a snapshot, where nothing was shipped yet or the log is not the one that was followed.
+    """
+    if not capture.needs_snapshot:
+        try:
+            return capture.segment(shipped + 1, head, now_ms)
+        except Internal as error:
+            # It follows nothing from here on, and begins again with all there is.
+            _LOG.error("txids %d to %d are shipped as a snapshot: %s", shipped + 1, head, error)
+    return capture.snapshot(head, now_ms)
 
 
 def piece_of(segment: Segment, at: int) -> Piece:

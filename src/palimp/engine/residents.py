@@ -6,9 +6,9 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from ..errors import Error, Unavailable
+from ..errors import Error, NotFound, Unavailable
 from ..observe import logger
 from .branch import Branch
 from .lookup import Address
@@ -18,6 +18,8 @@ __all__ = ["Key", "Residents"]
 
 _LOG = logger("engine")
 _HOUR_SECONDS = 3_600.0
+# Open and not used for so long: its caches go, before it does.
+_QUIET_SECONDS = 4.0
 # What takes longer than this goes on in the lane, and is done when it is tried again.
 _COOL_SECONDS = 5.0
 
@@ -35,6 +37,7 @@ class Residents:
         self._pins: dict[Key, int] = {}
         self._leaving: set[Key] = set()
         self._kept_at: dict[Key, float] = {}
+        self._released: dict[Key, float] = {}
         self._closed = False
 
     @contextmanager
@@ -91,17 +94,20 @@ class Residents:
             idle = self._changed.wait_for(
                 lambda: key not in self._leaving and not self._pins.get(key), seconds
             )
+            branch = self._branches.get(key)
             if not idle:
                 raise Unavailable(
-                    f"{key[1]} is in use by other calls; repeat it", reason="busy", retry_after=1.0
+                    f"{branch.name if branch else key[1]} is in use by other calls; repeat it",
+                    reason="busy",
+                    retry_after=1.0,
                 )
             self._leaving.add(key)
-            branch = self._branches.get(key)
         try:
             yield branch
             with self._changed:
                 self._branches.pop(key, None)
                 self._kept_at.pop(key, None)
+                self._released.pop(key, None)
         finally:
             with self._changed:
                 self._leaving.discard(key)
@@ -118,8 +124,12 @@ class Residents:
                     raise Unavailable("it cannot be shipped now", reason="store")
 
                 def leave() -> bool:
-                    before_leaving(branch)
-                    return branch.close()
+                    # Deleted by somebody else: then only what was never shipped stays.
+                    with suppress(NotFound):
+                        before_leaving(branch)
+                    with suppress(NotFound):
+                        return branch.close()
+                    return branch.files.current() is None
 
                 if not branch.in_lane(leave, "becoming cold", _COOL_SECONDS):
                     raise Unavailable(f"{branch.name} has what the store lacks", reason="busy")
@@ -141,18 +151,28 @@ class Residents:
                 self.cool(branch.key, before_leaving)
             elif idle > options.hot_idle and branch.local.opened and not self.in_use(branch.key):
                 self._parts.lanes.submit(branch.queue, branch.park)
+            elif idle > _QUIET_SECONDS and self._released.get(branch.key) != branch.used_at:
+                self._released[branch.key] = branch.used_at
+                branch.local.try_release_memory()
         self._cap()
         if options.disk_budget:
             self.shrink_to(options.disk_budget, before_leaving)
 
     def shrink_to(self, size: int, before_leaving: Callable[[Branch], None]) -> None:
-        """Make the longest unused cold until the local files are at most so many bytes."""
+        """Make the longest unused cold until the local files are at most so many bytes.
+
+        Open ones only where none may stay: they are closed first, when they are idle.
+        """
         sizes = [(branch, branch.files.size()) for branch in self.all()]
         total = sum(each for _, each in sizes)
         for branch, each in sizes:
             if total <= size:
                 return
-            if each and self.cool(branch.key, before_leaving):
+            if (
+                each
+                and not (size and branch.local.opened)
+                and self.cool(branch.key, before_leaving)
+            ):
                 total -= each
 
     def due_for_upkeep(self) -> list[Branch]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from ..points import Point
+from ..store.disk_faults import disk_faults
 from .answers import REQUESTS_TABLE, Repeat, find_answer, keep_answer
 from .branch import Branch
 from .driver import drive
@@ -61,13 +62,13 @@ def _rewind(branch: Branch, parts: Parts, point: Point, repeat: Repeat | None) -
     # With a request id it is a commit all the same: what is stored nowhere would be done again.
     if to == before and repeat is None:
         return Rewind(before, to, before)
-    path = branch.files.new_incarnation()
+    result = Rewind(before, to, branch.next_txid)
     try:
-        build(parts.store, timeline.path(to), path)
-        result = Rewind(before, to, branch.next_txid)
-        with sqlite_faults(branch.name):
+        with disk_faults(branch.name), sqlite_faults(branch.name):
+            path = branch.files.new_incarnation()
+            build(parts.store, timeline.path(to), path)
             _carry_over(path, branch.local.writer(), result, repeat, parts.clock.now_ms())
-        branch.commit_file(path, result.txid)
+            branch.commit_file(path, result.txid)
     except Missing as missing:
         raise missing.as_error(parts.store) from missing
     finally:

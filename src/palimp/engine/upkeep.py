@@ -48,8 +48,8 @@ def look_after(branch: Branch, parts: Parts, *, only_if_long: bool = False) -> U
 
 
 def _is_left_long(manifest: Manifest | None, node: str) -> bool:
-    """Whether nobody else would fold it: this node was the last to write it, or nobody was."""
-    if manifest is None or (manifest.owner is not None and manifest.owner.node != node):
+    """Whether this node wrote it last. A fork nobody wrote yet costs nothing as it is."""
+    if manifest is None or manifest.owner is None or manifest.owner.node != node:
         return False
     return _is_long(manifest)
 

@@ -74,6 +74,7 @@ class Wal:
     def begin(self, frames: int) -> None:
         """Give what comes after this many frames."""
         self._salts = self._read_salts() if frames else b""
+        self._let_go()
         self._reported = self._given = frames
         self._pending = False
         self._may_restart = True
@@ -105,6 +106,8 @@ class Wal:
             yield commit
             self._given = last
         self._pending = self._may_restart = False
+        # Kept only while it is read: a node has thousands of these open.
+        self._let_go()
 
     def fold(self) -> bool:
         """Write the log into the database file and empty it; False, at once, if somebody reads.
@@ -129,6 +132,9 @@ class Wal:
         """Let go of the hook and the file; the connection will not checkpoint when it closes."""
         with suppress(apsw.ConnectionClosedError):
             self._connection.set_wal_hook(None)
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -14,6 +14,7 @@ from .encoder import Encoder, encode, encode_snapshot
 from .header import Header, Trailer
 from .index import Entry
 from .layout import CHECKSUM_FLAG, FLAG_NO_CHECKSUM, SEGMENT_BYTES_MIN, is_page_size, lock_page
+from .trusted import trusted_pages
 from .verify import Verified, verify
 
 __all__ = [
@@ -44,5 +45,6 @@ __all__ = [
     "is_page_size",
     "lock_page",
     "page_checksum",
+    "trusted_pages",
     "verify",
 ]

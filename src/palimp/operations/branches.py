@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from itertools import islice
 
 from ..api import (
@@ -185,17 +184,13 @@ def wake(context: Context, target: Target, _request: Wake) -> Woken:
 
 
 def names(context: Context, _target: Target, request: ListNames) -> NamePage:
-    """Read one page of the names of the whole store, by namespace and profile."""
+    """Read one page of the names of the whole store, in the order of their keys."""
     check_integer(request.limit, "limit", 1, PAGE_MAX)
     after = None if request.cursor is None else parse_database_name(request.cursor)
-    every = (DatabaseName(*name) for name in context.engine.all_names())
-    # One name more than the page says whether there is another page; no more are held at once.
-    page = heapq.nsmallest(request.limit + 1, (n for n in every if after is None or n > after))
-    more = len(page) > request.limit
-    page = page[: request.limit]
+    page, more = context.engine.names(None, after, request.limit)
     return NamePage(
-        names=tuple(NameEntry(namespace=n.namespace, profile=n.profile) for n in page),
-        next_cursor=str(page[-1]) if more else None,
+        names=tuple(NameEntry(namespace=one, profile=name) for one, name in page),
+        next_cursor=str(DatabaseName(*page[-1])) if more and page else None,
     )
 
 

@@ -21,11 +21,11 @@ def list_profiles(context: Context, target: Target, request: ListProfiles) -> Pr
         raise Invalid("this operation needs a namespace")
     check_name(target.namespace, "namespace", chars_max=NAMESPACE_CHARS_MAX)
     check_integer(request.limit, "limit", 1, PAGE_MAX)
-    names = context.engine.names(target.namespace, request.cursor, request.limit + 1)
-    page = names[: request.limit]
+    after = None if request.cursor is None else (target.namespace, request.cursor)
+    page, more = context.engine.names(target.namespace, after, request.limit)
     return ProfilePage(
-        profiles=tuple(ProfileEntry(profile=name) for name in page),
-        next_cursor=page[-1] if len(names) > len(page) else None,
+        profiles=tuple(ProfileEntry(profile=name) for _, name in page),
+        next_cursor=page[-1][1] if more and page else None,
     )
 
 

@@ -565,9 +565,9 @@ def test_switching_waits_for_a_read_and_those_behind_it_see_the_new_file(
 def test_without_a_file_nothing_can_be_used(owner: Owner) -> None:
     owner.database.switch(None)
     assert not owner.database.has_file
-    with pytest.raises(AssertionError, match="switched to a file"):
+    with pytest.raises(Unavailable, match="being opened anew"):
         owner.database.read(lambda c: None)
-    with pytest.raises(AssertionError, match="switched to a file"):
+    with pytest.raises(Unavailable, match="being opened anew"):
         owner.database.write(put(1))
 
 

@@ -67,11 +67,11 @@ class Client:
         return Profile(self, namespace, spec.profile, spec.branch)
 
     def profiles(self, *, namespace: str = NAMESPACE_DEFAULT) -> Iterator[Profile]:
-        """Iterate over the profiles of a namespace that were written to, by name."""
+        """Iterate over the profiles of a namespace that were written to, in a stable order."""
         target, cursor = Target(namespace), None
         while True:
             page: ProfilePage = self.call(
-                "profiles.list", target, ListProfiles(cursor=cursor)
+                "profiles.list", target, ListProfiles(limit=PAGE_MAX, cursor=cursor)
             )
             for entry in page.profiles:
                 yield self.profile(entry.profile, namespace=namespace)

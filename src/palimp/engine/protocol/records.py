@@ -45,9 +45,10 @@ __all__ = [
 FORMAT = 1
 WRITER = 1
 _HISTORY = "history-"
+_EXTRA = b'"extra":'
 
 
-class _Record(msgspec.Struct, frozen=True, kw_only=True):
+class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`extra` holds the fields of a newer release; they are written back as they were read."""
 
     extra: dict[str, Any] = {}
@@ -172,11 +173,19 @@ class Name(_Record, frozen=True, kw_only=True):
 
 def encode(record: _Record) -> bytes:
     """Return the JSON of a record, fields of newer releases included."""
-    return msgspec.json.encode(_plain(record))
+    # Nearly always there are none. Inside of a string the quotes would be escaped, so that what is
+    # taken out is the empty field; it comes first, so that a comma follows it.
+    data = msgspec.json.encode(record).replace(b'"extra":{},', b"")
+    return data if _EXTRA not in data else msgspec.json.encode(_plain(record))
 
 
 def decode(data: bytes, cls: type[R], key: str) -> R:
     """Return a record; `Unavailable` where it is of a newer release, `Internal` where damaged."""
+    try:
+        return _decode_known(data, cls)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError):
+        # Fields of a newer release, or damage.
+        pass
     try:
         raw = msgspec.json.decode(data)
         if isinstance(raw, dict) and isinstance(raw.get("format"), int) and raw["format"] > FORMAT:
@@ -188,6 +197,16 @@ def decode(data: bytes, cls: type[R], key: str) -> R:
         return msgspec.convert(_gather(raw, cls), cls)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Internal(f"object {key} is damaged: {error}", key=key) from error
+
+
+def _decode_known(data: bytes, cls: type[R]) -> R:
+    """Return a record that has no field, and no format, this release does not know."""
+    if _EXTRA in data:
+        raise msgspec.ValidationError("a field of the name that ours for unknown fields has")
+    record = msgspec.json.decode(data, type=cls)
+    if getattr(record, "format", FORMAT) > FORMAT:
+        raise msgspec.ValidationError("a newer format")
+    return record
 
 
 def evolve(manifest: Manifest, nonce: str, **changes: Any) -> Manifest:
