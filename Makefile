@@ -17,7 +17,7 @@ test:  ## set up, then run all tests
 test-base:  ## the tests of the product as if no extra were installed
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@CI= BASE_INSTALL_ONLY=1 $(BIN)/python -m pytest tests/unit tests/acceptance tests/property \
-	    tests/conformance/test_client.py
+	    tests/conformance/test_client.py tests/conformance/test_branches.py tests/formats
 
 lint:  ## ruff, mypy, import rules, generated files up to date
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh dev

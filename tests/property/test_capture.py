@@ -194,13 +194,15 @@ class Captured(RuleBasedStateMachine):
         if whole:
             self.check_file()
 
-    @rule()
+    @rule(shorten=st.booleans())
     @precondition(lambda self: self.capture.wal_bytes > 0)
-    def fold(self) -> None:
-        folded = self.capture.fold_wal()
+    def fold(self, shorten: bool) -> None:
+        before = os.path.getsize(f"{self.path}-wal")
+        folded = self.capture.fold_wal(shorten=shorten)
         assert folded or self.reader is not None
         if folded:
-            assert os.path.getsize(f"{self.path}-wal") == 0
+            assert self.capture.wal_bytes == 0
+            assert os.path.getsize(f"{self.path}-wal") == (0 if shorten else before)
 
     @rule()
     @precondition(lambda self: self.reader is None)

@@ -10,7 +10,11 @@ from .common import Place, echo_json, place_options
 @click.command("maintain")
 @place_options
 def command(place: Place) -> None:
-    """Embed what has no vector yet and remove expired tasks, in every profile of the folder."""
+    """Embed what has no vector, remove expired tasks, look after the history: every profile.
+
+    Of the history: long ones get a snapshot, what is out of retention goes, burner branches whose
+    time is over are removed.
+    """
     with place.client() as mem:
         done = mem.maintain()
     if place.as_json:
@@ -18,4 +22,8 @@ def command(place: Place) -> None:
         return
     click.echo(
         f"{done.profiles} profiles: {done.embedded} rows embedded, {done.expired} tasks expired"
+    )
+    click.echo(
+        f"history: {done.folded} snapshots made, {done.references_dropped} references and "
+        f"{done.objects_deleted} objects removed, {done.branches_expired} branches expired"
     )

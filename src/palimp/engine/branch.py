@@ -547,8 +547,8 @@ class Branch:
         self.files.note_shipped(piece.max, piece.checksum)
 
     def _fold(self, capture: Capture) -> None:
-        options = self._parts.options
-        if not capture.fold_wal() and capture.wal_bytes > options.wal_bytes_max:
+        options, is_folded = self._parts.options, capture.fold_wal(shorten=False)
+        if not is_folded and capture.wal_bytes > options.wal_bytes_max:
             self.local.interrupt_long_reads(options.read_seconds_max)
         self._wal_mark = capture.wal_bytes
 

@@ -191,14 +191,15 @@ class Capture:
         self._base = int(segment.checksum, 16)
         self._pages = {pgno: self._pages[pgno] for pgno in self._since}
 
-    def fold_wal(self) -> bool:
-        """Write the log into the database file and empty it; False, at once, if somebody reads.
+    def fold_wal(self, *, shorten: bool = True) -> bool:
+        """Write the log into the database file; False, at once, if somebody reads.
 
-        Only when every commit was collected. Of a busy handler only a time-out is put back.
+        To `shorten` it is to empty it too; who goes on writing keeps the space it has. Only when
+        every commit was collected. Of a busy handler only a time-out is put back.
         """
         self.commit_seen()
         with sqlite_faults(self._name):
-            return self._wal.fold()
+            return self._wal.fold(shorten=shorten)
 
     def close(self) -> None:
         """Let go of the log; the connection stays open and will not checkpoint when it closes."""

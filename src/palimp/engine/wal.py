@@ -53,6 +53,7 @@ class Wal:
         self._reported = 0
         self._given = 0
         self._pending = False
+        self._is_folded = False
         self._salts = b""
         # Every frame may be in the database file already: then the next commit begins a new log.
         self._may_restart = True
@@ -64,8 +65,8 @@ class Wal:
 
     @property
     def size(self) -> int:
-        """About how many bytes the log has."""
-        return self._reported * self._page_size
+        """About how many bytes the log has that are not in the database file."""
+        return 0 if self._is_folded else self._reported * self._page_size
 
     def frames(self) -> int:
         """Return SQLite's own count of frames in the log."""
@@ -76,7 +77,7 @@ class Wal:
         self._salts = self._read_salts() if frames else b""
         self._let_go()
         self._reported = self._given = frames
-        self._pending = False
+        self._pending = self._is_folded = False
         self._may_restart = True
 
     def commits(self) -> Iterator[Commit]:
@@ -109,23 +110,28 @@ class Wal:
         # Kept only while it is read: a node has thousands of these open.
         self._let_go()
 
-    def fold(self) -> bool:
-        """Write the log into the database file and empty it; False, at once, if somebody reads.
+    def fold(self, *, shorten: bool) -> bool:
+        """Write the log into the database file; False, at once, if somebody reads.
 
-        Only when every commit was given. Of a busy handler only a time-out is put back.
+        To `shorten` it is to empty it too. Else the next commit begins it anew in the space it has,
+        which takes a tenth less than making it grow again. Only when every commit was given. Of a
+        busy handler only a time-out is put back.
         """
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if shorten else apsw.SQLITE_CHECKPOINT_RESTART
         connection = self._connection
         timeout = connection.pragma("busy_timeout")
         connection.set_busy_timeout(0)
         # Also where it fails: the frames may be written and only the log not be emptied.
         self._may_restart = True
         try:
-            connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            connection.wal_checkpoint("main", mode)
         except (apsw.BusyError, apsw.LockedError):
             return False
         finally:
             connection.set_busy_timeout(timeout)
-        self._reported = self._given = 0
+        self._is_folded = True
+        if shorten:
+            self._reported = self._given = 0
         return True
 
     def close(self) -> None:
@@ -142,6 +148,7 @@ class Wal:
     def _on_commit(self, _: apsw.Connection, database: str, frames: int) -> int:
         # Nothing here may raise: the commit has happened, and the caller would be told otherwise.
         if database == "main":
+            self._is_folded = False
             self._reported = frames
             self._pending = True
         return apsw.SQLITE_OK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import apsw
@@ -60,11 +61,7 @@ class Context(msgspec.Struct, frozen=True):
         """Return the checked names of a target; raises `Invalid`."""
         if target.namespace is None or target.profile is None:
             raise Invalid("this operation needs a namespace and a profile")
-        return Address(
-            check_name(target.namespace, "namespace", chars_max=NAMESPACE_CHARS_MAX),
-            check_name(target.profile, "profile"),
-            check_name(target.branch, "branch"),
-        )
+        return _address(target.namespace, target.profile, target.branch)
 
     def writing(
         self, target: Target, *, create: bool = True
@@ -103,3 +100,13 @@ class Context(msgspec.Struct, frozen=True):
             msgspec.json.encode,
             lambda data: msgspec.json.decode(data, type=answer),
         )
+
+
+# Every operation passes here, most of them with the same few names.
+@lru_cache(maxsize=4_096)
+def _address(namespace: str, profile: str, branch: str) -> Address:
+    return Address(
+        check_name(namespace, "namespace", chars_max=NAMESPACE_CHARS_MAX),
+        check_name(profile, "profile"),
+        check_name(branch, "branch"),
+    )

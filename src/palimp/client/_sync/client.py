@@ -82,7 +82,9 @@ class Client:
     def maintain(self) -> Maintained:
         """Run the background work that is due now and return what was done.
 
-        Embeds every memory and turn that has no vector yet and removes expired tasks.
+        Embeds every memory and turn that has no vector yet and removes expired tasks; makes a
+        snapshot where a history is long, thins out what is out of retention, removes objects that
+        nothing names and burner branches whose time is over.
         """
         done: Maintained = self.call("maintain", Target(), Maintain())
         return done
