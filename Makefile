@@ -47,9 +47,11 @@ model:  ## check the Promela models of the branch protocol (needs spin and gcc)
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@$(BIN)/python tests/model/check.py
 
-soak:  ## the long forms of the seeded tests: half a million schedules
+soak:  ## the long forms of the seeded tests: half a million schedules, 5,000 kills, 200 power cuts
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@SIMULATION_SCHEDULES=500000 $(BIN)/python -m pytest tests/simulation
+	@CRASH_KILLS=5000 $(BIN)/python -m pytest --timeout 0 tests/crash
+	@POWER_SEEDS=200 $(BIN)/python -m pytest --timeout 0 tests/power
 
 clean:  ## remove what the targets above made
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -334,6 +334,17 @@ def test_a_repeat_with_the_same_request_id_gets_the_first_answer(
     assert texts(do, alice) == there
 
 
+def test_a_repeated_rewind_to_the_present_does_not_undo_what_came_after(
+    do: Any, alice: Any
+) -> None:
+    do(alice.remember("one"))
+    here = do(alice.checkpoint("here"))
+    first = do(alice.rewind(here, request_id="r-1"))
+    do(alice.remember("two"))
+    assert do(alice.rewind(here, request_id="r-1")) == first
+    assert texts(do, alice) == ["one", "two"]
+
+
 @pytest.mark.parametrize("case", WRITES)
 def test_every_write_can_be_durable(do: Any, alice: Any, first: Any, case: str) -> None:
     do(WRITES[case](alice, first, durability="durable"))

@@ -98,17 +98,17 @@ class Branch:
     def open(self) -> bool:
         """Make the local file what the branch is, or not much older; False if never written.
 
-        Raises `NotFound` where the branch was deleted, `Unavailable` where the store is needed and
-        does not answer.
+        Raises `NotFound` where it was deleted, `Unavailable` where the store does not answer.
         """
         self.used_at = now = self._parts.clock.monotonic()
         copy = self.copy
         fresh = self._lane is not None or now - copy.looked_at < self._parts.options.staleness
-        if copy.opened and fresh:
-            return copy.written
+        written = copy.written
+        if written is not None and fresh:
+            return written
         with self.local.writers_place(self._parts.options.patience), disk_faults(self.name):
             if copy.opened and self._lane is not None:
-                return copy.written
+                return bool(copy.written)
             try:
                 manifest = copy.look()
             except Unavailable as error:
@@ -117,13 +117,13 @@ class Branch:
                 # What is here was true; without the store nobody can know better.
                 _LOG.warning("%s is read as it was: %s", self.name, error)
                 copy.looked_at = now
-                return copy.written
+                return bool(copy.written)
             copy.settle(manifest)
             copy.recover()
             if copy.is_ahead:
                 # Commits of a process that ended before it could ship them.
                 self._mark_dirty()
-            return copy.written
+            return bool(copy.written)
 
     def read(self, query: Callable[[apsw.Connection], T]) -> Committed[T]:
         """Run `query` inside one consistent snapshot; `open` was called before."""
@@ -300,6 +300,7 @@ class Branch:
         path = self.files.current()
         if sums is not None and path is not None:
             self.files.write_clean(path, txid, sums)
+            self.files.mark_closed()
         return True
 
     def leave(self) -> None:
@@ -409,8 +410,7 @@ class Branch:
         before = taken.before
         if before and before.owner and before.owner.node != parts.node:
             what = "%s: epoch %d taken over from node %s by this node %s"
-            epoch = taken.lane.manifest.epoch
-            _LOG.warning(what, self.name, epoch, before.owner.node, parts.node)
+            _LOG.warning(what, self.name, before.epoch + 1, before.owner.node, parts.node)
         known = self.copy.opened and before is not None and self.copy.manifest == before
         if not known:
             self.copy.settle(before)
@@ -442,14 +442,14 @@ class Branch:
             return False
         capture = Capture(writer, path)
         if self._head == manifest.txid and self._head:
-            if sums is None:
-                sums = self.files.read_clean(path, self._head)
-            if capture.start_from_image(sums) != manifest.checksum:
+            known = self.files.read_clean(path, self._head) if sums is None else sums
+            if capture.start_from_image(known) != manifest.checksum:
                 capture.close()
                 return False
         self._capture = capture
         self._shipped = manifest.txid
         self._wal_mark = capture.wal_bytes
+        self.files.mark_open()
         return True
 
     def _committed(self, txid: int) -> None:

@@ -24,7 +24,7 @@ from .exchange import plain_file
 from .files import BranchFiles
 from .importing import checked_file, import_database
 from .keeper import Keeper
-from .lanes import Lanes
+from .lanes import LaneQueue, Lanes
 from .local_database import Repeat, Template
 from .lookup import Address, Lookup
 from .options import Options, Parts
@@ -140,6 +140,10 @@ class Engine:
         self._lookup = Lookup(self._outside, self.options.patience)
         self._residents = Residents(self._parts)
         self._past = Past(cache / "at", self._parts)
+        # One after the other: they are not urgent, and may be many.
+        self._left_open = LaneQueue()
+        for key in BranchFiles.left_open(root):
+            self._keeper.hurry(key)
 
     # -- the present ------------------------------------------------------------------------------
 
@@ -364,6 +368,9 @@ class Engine:
     def close(self, seconds: float = 30.0) -> None:
         """Ship and close everything, within about so many seconds; nothing can be used after it."""
         self._keeper.close()
+        left = [key for key in self._keeper.due() if self._residents.get(key) is None]
+        for key in left:
+            self._quietly(partial(self._ship_left_open, key))
         self._residents.close(seconds)
         self._past.purge()
         self.store.close()
@@ -411,6 +418,7 @@ class Engine:
     def _ship(self, key: Key) -> None:
         branch = self._residents.get(key)
         if branch is None:
+            self._parts.lanes.submit(self._left_open, partial(self._ship_left_open, key))
             return
 
         def work() -> None:
@@ -423,6 +431,20 @@ class Engine:
             self._quietly(lambda: look_after(branch, self._parts, only_if_long=True))
 
         self._parts.lanes.submit(branch.queue, work)
+
+    def _ship_left_open(self, key: Key) -> None:
+        """Ship what a process that was killed left of a branch nobody has used since."""
+        try:
+            # Its name is not needed, and not known here.
+            with self._residents.use(key, Address("database", *key)) as branch:
+                if branch.open():
+                    branch.ship_soon().wait(self.options.patience, f"{branch.name}: shipping")
+        except NotFound:
+            # Deleted meanwhile, by somebody else.
+            BranchFiles(self._root, *key).mark_closed()
+        except Error:
+            self._keeper.failed(key)
+            raise
 
     def _tick_seconds(self) -> float:
         return max(0.05, min(_TICK_SECONDS, self.options.hot_idle / 4, self.options.warm_idle / 4))

@@ -1,5 +1,6 @@
 """The local files of a branch, and which of them counts.
 
+    hot/.open-{db}.{branch}               there while commits may be here that the store lacks
     hot/{db}/{branch}/current             names the incarnation that counts, replaced atomically
                       owner.json          the epochs this folder took, written before they are used
                       {incarnation}/main.db (-wal, -shm)
@@ -30,6 +31,7 @@ __all__ = ["BranchFiles", "Clean", "Shipped"]
 
 _FILE = "main.db"
 _STRAY = "stray-"
+_OPEN = ".open-"
 _SHIPPED = "shipped.json"
 _PROVISIONAL = "provisional-"
 # Only the latest can be the manifest's; a few more cost nothing.
@@ -69,6 +71,7 @@ class BranchFiles:
     def __init__(self, root: Path, db_id: str, branch_id: str) -> None:
         self._root = root
         self.folder = root / db_id / branch_id
+        self._mark = root / f"{_OPEN}{db_id}.{branch_id}"
 
     def current(self) -> Path | None:
         """Return the database file that counts, or None where there is none."""
@@ -84,6 +87,25 @@ class BranchFiles:
         folder = self.folder / random_id("i")
         make_folders(folder, self._root)
         return folder / _FILE
+
+    @staticmethod
+    def left_open(root: Path) -> list[tuple[str, str]]:
+        """Return the keys of the branches that were written and not closed in order."""
+        with os.scandir(root) as entries:
+            names = [entry.name for entry in entries if entry.name.startswith(_OPEN)]
+        keys = [name.removeprefix(_OPEN).split(".") for name in sorted(names)]
+        return [(db_id, branch_id) for db_id, branch_id in keys]
+
+    def mark_open(self) -> None:
+        """Note that commits may be made here that the store lacks, for who starts after a crash.
+
+        Not synced: after a power cut they are shipped when the branch is used.
+        """
+        self._mark.touch(mode=0o600)
+
+    def mark_closed(self) -> None:
+        """Note that the store has everything."""
+        self._mark.unlink(missing_ok=True)
 
     def provisional(self, keep: Path | None = None) -> Path:
         """Return where a file may be restored that is only read, and gone with the process.
@@ -227,6 +249,7 @@ class BranchFiles:
         if self.strays():
             raise Internal(f"{self.folder} has commits that are nowhere else; it stays")
         self._unlink("current")
+        self.mark_closed()
         shutil.rmtree(self.folder, ignore_errors=True)
         try:
             self.folder.parent.rmdir()

@@ -31,16 +31,17 @@ _LOG = logger("engine")
 class LocalCopy:
     """Makes the local file a continuation of the manifest: kept, restored, or set aside.
 
-    `opened` says that the file continues `manifest`, which was looked at `looked_at` (monotonic),
-    `written` that it has content. `set_aside` are the txids that were last found not to continue
-    the branch. Everything in here happens in the writer's place.
+    `written` says whether the branch has content, None while nobody knows that the local file
+    continues `manifest`, which was looked at `looked_at` (monotonic). `set_aside` are the txids
+    that were last found not to continue the branch. Everything in here happens in the writer's
+    place.
     """
 
     def __init__(self, parts: Parts, name: str, key: tuple[str, str], local: LocalDatabase) -> None:
         self.files = BranchFiles(parts.root, *key)
         self.manifest: Manifest | None = None
-        self.opened = False
-        self.written = False
+        # One word, so that who reads it without waiting never sees half of a change.
+        self.written: bool | None = None
         self.set_aside = range(0)
         self.looked_at = 0.0
         self._parts = parts
@@ -53,8 +54,13 @@ class LocalCopy:
 
     def close(self) -> None:
         """Trust the file no more: what holds is looked at anew."""
-        self.opened = False
+        self.written = None
         self._offered.clear()
+
+    @property
+    def opened(self) -> bool:
+        """Whether the local file is known to continue the branch."""
+        return self.written is not None
 
     @property
     def txid(self) -> int:
@@ -98,7 +104,7 @@ class LocalCopy:
         """
         self.looked_at = self._parts.clock.monotonic()
         if self._provisional and self._is_still(manifest):
-            self.manifest, self.opened = manifest, True
+            self.manifest, self.written = manifest, True
             return
         path = None if self._provisional else self.files.current()
         if path is not None:
@@ -107,8 +113,7 @@ class LocalCopy:
             with self._told_apart(path, manifest):
                 continues = self._continues(manifest)
             if continues:
-                self.manifest, self.opened = manifest, True
-                self.written = self.txid > 0
+                self.manifest, self.written = manifest, self.txid > 0
                 return
             self.part(manifest)
         if manifest is None or not manifest.txid:
@@ -153,7 +158,7 @@ class LocalCopy:
         self._parts.make_file(path)
         self.files.make_current(path)
         self._local.switch(path)
-        self.opened, self.written = True, False
+        self.written = False
 
     def part(self, manifest: Manifest | None) -> None:
         """Take the local file out of use; set aside where its commits may be nowhere else."""
@@ -164,7 +169,7 @@ class LocalCopy:
         behind = manifest is not None and txid <= manifest.txid
         known = txid == 0 or (clean and behind) or self._is_shipped(manifest, txid, checksum)
         self._local.switch(None)
-        self.opened = self.written = False
+        self.written = None
         if known:
             self.files.discard()
             return
@@ -262,7 +267,7 @@ class LocalCopy:
         self._provisional = path
         if before is not None:
             before.unlink()
-        self.manifest, self.opened, self.written = manifest, True, True
+        self.manifest, self.written = manifest, True
         parts.metrics.add("branches_restored")
 
     def _is_still(self, manifest: Manifest | None) -> bool:
@@ -279,7 +284,7 @@ class LocalCopy:
             self._local.switch(None)
             self._provisional.unlink()
             self._provisional = None
-            self.opened = self.written = False
+            self.written = None
 
 
 def _nothing(_: apsw.Connection) -> None:

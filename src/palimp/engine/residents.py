@@ -61,6 +61,8 @@ class Residents:
             branch = self._branches.get(key)
             if branch is None:
                 branch = self._branches[key] = Branch(self._parts, address, *key)
+            # Whoever opened it first may not have known its name.
+            branch.address = address
             self._branches.move_to_end(key)
             self._pins[key] = self._pins.get(key, 0) + 1
         return branch

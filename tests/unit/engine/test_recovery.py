@@ -362,3 +362,30 @@ def _only_key(store: ObjectStore) -> tuple[str, str]:
     )
     _, _, db_id, branch_id, _ = entry.key.split("/")
     return db_id, branch_id
+
+
+def test_what_a_killed_process_left_is_shipped_by_a_start_that_does_not_use_it(
+    engines: Engines, store: VolatileStore
+) -> None:
+    a = engines(store, ship_interval=3600)
+    put(a, "only here")
+    engines.copy("a", "killed")
+    again = engines(store, "killed", node="a", clock=Clock())
+    engines.close(again)
+    assert words(engines(store, "elsewhere")) == ["only here"]
+    assert not list((engines.root / "killed" / "hot").glob(".open-*"))
+
+
+def test_a_branch_that_was_left_open_and_deleted_elsewhere_is_no_obstacle(
+    engines: Engines, store: VolatileStore
+) -> None:
+    a = engines(store)
+    put(a, "root", durable=True)
+    a.fork(P, "trial")
+    trial = P._replace(branch="trial")
+    put(a, "on it", trial, durable=True)
+    engines.copy("a", "killed")
+    a.delete_branch(trial)
+    again = engines(store, "killed", node="a", clock=Clock())
+    engines.close(again)
+    assert words(engines(store, "killed", node="a")) == ["root"]
