@@ -141,8 +141,9 @@ class Engine:
         self._residents = Residents(self._parts)
         self._past = Past(cache / "at", self._parts)
         # One after the other: they are not urgent, and may be many.
-        self._left_open = LaneQueue()
-        for key in BranchFiles.left_open(root):
+        self._left_lane = LaneQueue()
+        self._left_open = set(BranchFiles.left_open(root))
+        for key in self._left_open:
             self._keeper.hurry(key)
 
     # -- the present ------------------------------------------------------------------------------
@@ -368,9 +369,10 @@ class Engine:
     def close(self, seconds: float = 30.0) -> None:
         """Ship and close everything, within about so many seconds; nothing can be used after it."""
         self._keeper.close()
-        left = [key for key in self._keeper.due() if self._residents.get(key) is None]
-        for key in left:
-            self._quietly(partial(self._ship_left_open, key))
+        for key in list(self._left_open):
+            # In its lane, after what is under way of it.
+            job = self._parts.lanes.submit(self._left_lane, partial(self._ship_left_open, key))
+            self._quietly(partial(job.wait, seconds, f"{key[0]}: shipping at close"))
         self._residents.close(seconds)
         self._past.purge()
         self.store.close()
@@ -418,7 +420,7 @@ class Engine:
     def _ship(self, key: Key) -> None:
         branch = self._residents.get(key)
         if branch is None:
-            self._parts.lanes.submit(self._left_open, partial(self._ship_left_open, key))
+            self._parts.lanes.submit(self._left_lane, partial(self._ship_left_open, key))
             return
 
         def work() -> None:
@@ -439,9 +441,11 @@ class Engine:
             with self._residents.use(key, Address("database", *key)) as branch:
                 if branch.open():
                     branch.ship_soon().wait(self.options.patience, f"{branch.name}: shipping")
+            self._left_open.discard(key)
         except NotFound:
             # Deleted meanwhile, by somebody else.
             BranchFiles(self._root, *key).mark_closed()
+            self._left_open.discard(key)
         except Error:
             self._keeper.failed(key)
             raise

@@ -67,11 +67,6 @@ class Keeper:
                 self._thread = threading.Thread(target=self._run, name="palimp-keeper", daemon=True)
                 self._thread.start()
 
-    def due(self) -> list[Key]:
-        """Return the branches that are still to be shipped."""
-        with self._changed:
-            return list(self._due)
-
     def close(self) -> None:
         """Stop; what is due stays undone."""
         with self._changed:
