@@ -49,15 +49,19 @@ def _write(path: Path, data: bytes, *, durable: bool) -> None:
         os.close(descriptor)
 
 
-def make_folders(path: Path, root: Path, *, durable: bool = True) -> None:
-    """Make `path` and what is missing below `root`; when `durable` they stay after a power cut.
+def make_folders(path: Path, root: Path, *, durable: bool = True) -> bool:
+    """Make `path` and what is missing below `root`; whether `path` itself was missing.
 
-    Then the name of one that is there already is synced too, once a process: who made it may have
-    been killed before it did, or not have needed it.
+    When `durable` they stay after a power cut. Then the name of one that is there already is synced
+    too, once a process: who made it may have been killed before it did, or not have needed it.
     """
-    folders = [path, *path.parents]
-    for folder in reversed(folders[: folders.index(root)]):
-        if not folder.is_dir():
+    folders, folder, made = [], path, False
+    while folder != root:
+        folders.append(folder)
+        folder = folder.parent
+    for folder in reversed(folders):
+        made = not folder.is_dir()
+        if made:
             # One of this path may have been synced, and removed since.
             _SYNCED.discard(folder)
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -67,3 +71,4 @@ def make_folders(path: Path, root: Path, *, durable: bool = True) -> None:
         if len(_SYNCED) >= _SYNCED_MAX:
             _SYNCED.clear()
         _SYNCED.add(folder)
+    return made

@@ -13,6 +13,7 @@ from killer import Killer, die
 from steps import Chooser, Hands, rows, settings
 from world import WRITES, Answer, Branch, Content, Step, World
 
+from palimp.engine import branch as branch_module
 from palimp.engine import upkeep
 from palimp.errors import NotFound
 from palimp.points import Point
@@ -39,8 +40,8 @@ class Life:
         """Never returns."""
         world, rng = self.world, self._rng
         # Long is what it has so many segments; else no life would be long enough.
-        assert upkeep._SEGMENTS_MAX > _SEGMENTS_MAX
-        upkeep._SEGMENTS_MAX = _SEGMENTS_MAX
+        assert upkeep.SEGMENTS_MAX > _SEGMENTS_MAX
+        upkeep.SEGMENTS_MAX = branch_module.SEGMENTS_MAX = _SEGMENTS_MAX
         hands = Hands(self._folder, settings(rng, world.retention))
         if world.pending is not None:
             step = world.pending

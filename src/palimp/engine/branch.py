@@ -15,7 +15,7 @@ from ..observe import logger
 from ..store.disk_faults import disk_faults
 from .capture import Capture
 from .driver import drive
-from .fence import Fence, fenced
+from .fence import Fence, fenced, unanswered
 from .lanes import Job, LaneQueue
 from .local_copy import LocalCopy
 from .local_database import Committed, LocalDatabase, Repeat, Terms
@@ -36,12 +36,14 @@ from .protocol.requests import Steps
 from .protocol.timeline import Timeline
 from .wal import committed_image
 
-__all__ = ["Boundary", "Branch"]
+__all__ = ["SEGMENTS_MAX", "Boundary", "Branch"]
 
 T = TypeVar("T")
 A = TypeVar("A")
 
 _LOG = logger("engine")
+# The manifest describes the head by at most about so many segments.
+SEGMENTS_MAX = 64
 # A job of the lane that takes longer than this: the store does not answer.
 _BROKEN_SECONDS = 5.0
 
@@ -529,6 +531,9 @@ class Branch:
         self.files.note_shipped(piece.max, piece.checksum)
         self._parts.metrics.add("segments_shipped")
         self._parts.metrics.add("segment_bytes_shipped", len(piece.data))
+        if len(lane.manifest.segments) > SEGMENTS_MAX:
+            # Who keeps the manifest short does it now, not at the next shipment of its own.
+            self._parts.hurry(self.key)
 
     def fold(self) -> None:
         """Make one snapshot of the head and what it consists of; only in the lane."""
@@ -578,13 +583,7 @@ class Branch:
     # -- small things -----------------------------------------------------------------------------
 
     def _refuse_durable(self, _: apsw.Connection) -> Any:
-        raise Unavailable(
-            f"{self.name}: object storage has not answered for more than {_BROKEN_SECONDS:g} s, so "
-            "a durable write cannot be promised; nothing was written. Repeat it later, or write "
-            "with durability local",
-            reason="store",
-            retry_after=_BROKEN_SECONDS,
-        )
+        raise unanswered(self.name, _BROKEN_SECONDS)
 
     def _check_fence(self) -> None:
         if self._fence is not None and self._parts.clock.monotonic() < self._fence.until:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ..errors import Unavailable
 from .protocol import Manifest
 
-__all__ = ["Fence", "fenced"]
+__all__ = ["Fence", "fenced", "unanswered"]
 
 
 class Fence(NamedTuple):
@@ -35,4 +35,14 @@ def fenced(name: str, node: str, fence: Fence | None, now: float, **details: Any
         epoch=fence.manifest.epoch,
         retry_after=left,
         **details,
+    )
+
+
+def unanswered(name: str, seconds: float) -> Unavailable:
+    """Return the error for a durable write while the store has not answered for so long."""
+    return Unavailable(
+        f"{name}: object storage has not answered for more than {seconds:g} s, so a durable write "
+        "cannot be promised; nothing was written. Repeat it later, or write with durability local",
+        reason="store",
+        retry_after=seconds,
     )

@@ -71,7 +71,9 @@ class BranchFiles:
     def __init__(self, root: Path, db_id: str, branch_id: str) -> None:
         self._root = root
         self.folder = root / db_id / branch_id
-        self._mark = root / f"{_OPEN}{db_id}.{branch_id}"
+        self._mark = f"{_OPEN}{db_id}.{branch_id}"
+        # Made by this process: nothing of an earlier one is in it.
+        self._is_new = False
 
     def current(self) -> Path | None:
         """Return the database file that counts, or None where there is none."""
@@ -101,11 +103,11 @@ class BranchFiles:
 
         Not synced: after a power cut they are shipped when the branch is used.
         """
-        self._mark.touch(mode=0o600)
+        (self._root / self._mark).touch(mode=0o600)
 
     def mark_closed(self) -> None:
         """Note that the store has everything."""
-        self._mark.unlink(missing_ok=True)
+        (self._root / self._mark).unlink(missing_ok=True)
 
     def provisional(self, keep: Path | None = None) -> Path:
         """Return where a file may be restored that is only read, and gone with the process.
@@ -113,12 +115,13 @@ class BranchFiles:
         Its folder is made; nothing of it stays after a power cut. What earlier processes left of
         that kind is removed, but for `keep`.
         """
-        make_folders(self.folder, self._root, durable=False)
-        with os.scandir(self.folder) as entries:
-            left = [Path(e.path) for e in entries if e.name.startswith(_PROVISIONAL)]
-        for path in left:
-            if path != keep:
-                path.unlink()
+        self._is_new = make_folders(self.folder, self._root, durable=False)
+        if not self._is_new:
+            with os.scandir(self.folder) as entries:
+                left = [Path(e.path) for e in entries if e.name.startswith(_PROVISIONAL)]
+            for path in left:
+                if path != keep:
+                    path.unlink()
         return self.folder / f"{_PROVISIONAL}{random_id('p')}"
 
     def make_current(self, path: Path) -> None:
@@ -216,6 +219,7 @@ class BranchFiles:
 
         Its commits are of the last epoch up to `epoch_max` that this folder recorded.
         """
+        self._is_new = False
         epochs = (one.epoch for one in self._owner().epochs if one.epoch <= epoch_max)
         stray = self.folder / f"{_STRAY}{max(epochs, default=0)}-{random_id('s')}"
         if (self.folder / _SHIPPED).exists():
@@ -227,6 +231,8 @@ class BranchFiles:
 
     def strays(self) -> list[Path]:
         """Return the files that wait to become a recovered branch."""
+        if self._is_new:
+            return []
         try:
             with os.scandir(self.folder) as entries:
                 names = [entry.name for entry in entries if entry.name.startswith(_STRAY)]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .branch import Branch
+from .branch import SEGMENTS_MAX, Branch
 from .options import Parts
 from .protocol import Keep, collect, condense, retain
 from .protocol.records import Manifest
 
 __all__ = ["Upkeep", "look_after"]
 
-# The manifest describes the head by at most so many segments.
-_SEGMENTS_MAX = 64
 # Restoring takes a request a segment: beyond these a snapshot is made of them.
 _FOLD_SEGMENTS = 8
 
@@ -38,7 +36,7 @@ def look_after(branch: Branch, parts: Parts, *, only_if_long: bool = False) -> U
     """
     manifest = branch.manifest
     if only_if_long:
-        if manifest is None or not branch.owned or len(manifest.segments) <= _SEGMENTS_MAX:
+        if manifest is None or not branch.owned or len(manifest.segments) <= SEGMENTS_MAX:
             return Upkeep()
         return _work(branch, parts, fold=False)
     if branch.owned or branch.copy.is_ahead or _is_left_long(manifest, parts.node):
@@ -62,7 +60,7 @@ def _work(branch: Branch, parts: Parts, *, fold: bool) -> Upkeep:
     if fold and _is_long(manifest):
         branch.fold()
         folded = 1
-    elif len(manifest.segments) > _SEGMENTS_MAX:
+    elif len(manifest.segments) > SEGMENTS_MAX:
         branch.drive_lane(condense)
     keep = Keep(parts.options.fine_ms, parts.options.snapshots_ms)
     now_ms = parts.clock.now_ms()

@@ -548,3 +548,14 @@ def test_without_notes_beside_the_file_everything_works(
     assert words(again) == ["w0", "w1"]
     assert put(again, "w2", durable=True) == 3
     assert recovered(again) == {}
+
+
+def test_durable_writes_alone_keep_the_manifest_short(
+    engines: Engines, store: VolatileStore
+) -> None:
+    a = engines(store, clock=Clock(), ship_interval=3600)
+    for number in range(150):
+        put(a, f"n{number}", durable=True)
+    until(lambda: len(stored(store, key_of(a)).segments) <= 64)
+    assert len(words(a) or ()) == 150
+    assert a.verify(P).findings == ()
