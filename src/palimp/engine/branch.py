@@ -508,17 +508,24 @@ class Branch:
                 self._mark_dirty()
             raise
 
-    def _ship(self) -> None:
+    def fold(self) -> None:
+        """Make one snapshot of the head and what it consists of; only in the lane."""
+        self._ship(whole=True)
+
+    def _ship(self, *, whole: bool = False) -> None:
         now_ms = self._parts.clock.now_ms()
         with self.local.writers_place(self._parts.options.patience):
             self._dirty = self._hurried = False
-            if not self.unshipped:
+            if not whole and not self.unshipped:
                 return
             lane = self._hold()
             capture = self._capture
-            if capture is None or self._head <= lane.manifest.txid:
+            if capture is None or not (whole or self._head > lane.manifest.txid):
                 return
-            segment = collected(capture, lane.manifest.txid, self._head, now_ms)
+            if whole:
+                segment = capture.snapshot(self._head, now_ms)
+            else:
+                segment = collected(capture, lane.manifest.txid, self._head, now_ms)
             self._wal_mark = capture.wal_bytes
         piece = piece_of(segment, now_ms)
         self.drive_lane(lambda lane: (rebase if segment.min_txid == 1 else ship)(lane, piece))
@@ -534,22 +541,6 @@ class Branch:
         if len(lane.manifest.segments) > SEGMENTS_MAX:
             # Who keeps the manifest short does it now, not at the next shipment of its own.
             self._parts.hurry(self.key)
-
-    def fold(self) -> None:
-        """Make one snapshot of the head and what it consists of; only in the lane."""
-        with self.local.writers_place(self._parts.options.patience):
-            self._hold()
-            capture = self._capture
-            assert capture is not None
-            segment = capture.snapshot(self._head, self._parts.clock.now_ms())
-            self._wal_mark = capture.wal_bytes
-        piece = piece_of(segment, self._parts.clock.now_ms())
-        self.drive_lane(lambda lane: rebase(lane, piece))
-        with self.local.writers_place(self._parts.options.patience):
-            if self._capture is capture:
-                capture.shipped(segment)
-            self._shipped = piece.max
-        self.files.note_shipped(piece.max, piece.checksum)
 
     def _fold(self, capture: Capture) -> None:
         options, is_folded = self._parts.options, capture.fold_wal(shorten=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 
@@ -111,7 +112,9 @@ def _engine(
         self_test(store)
     folder.bind(identify(store), store.name)
     if settings.object_store is None:
-        _LOG.info("history is kept in %s: a durable write does not survive this disk", store.name)
+        level = logging.WARNING if settings.durability == "durable" else logging.INFO
+        message = "history is kept in %s: a durable write does not survive this disk"
+        _LOG.log(level, message, store.name)
     node = settings.node_id or folder.node
     check_name(node, "node_id", chars_max=_NODE_ID_CHARS_MAX)
     # Of this process, whoever opened what: SQLite has one limit.

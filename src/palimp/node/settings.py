@@ -85,7 +85,7 @@ SETTINGS: dict[str, str] = {
     "ship_backlog_bytes": "Above so many bytes that wait for the store, writes are refused.",
     "write_queue_depth": "How many writes may wait for one branch; one more is refused.",
     "store_timeout": "Seconds a call waits for an object store that does not answer.",
-    "hot_cap": "How many branches are kept open; each takes up to 6 file descriptors.",
+    "hot_cap": "How many branches are kept open; each takes 5 file descriptors.",
     "hot_idle_secs": "Seconds without use after which a branch is closed.",
     "warm_idle_secs": "Seconds without use after which its local file goes; the store has it.",
     "cache_bytes": "Memory for pages of all open branches together.",
