@@ -142,8 +142,10 @@ class Engine:
         self._past = Past(cache / "at", self._parts)
         # One after the other: they are not urgent, and may be many.
         self._left_lane = LaneQueue()
-        self._left_open = set(BranchFiles.left_open(root))
-        for key in self._left_open:
+        left = BranchFiles.left_open(root)
+        self._left_open = set(left)
+        for key in left:
+            # From here on they are shipped, and taken out of the set, beside this.
             self._keeper.hurry(key)
 
     # -- the present ------------------------------------------------------------------------------

@@ -389,3 +389,18 @@ def test_a_branch_that_was_left_open_and_deleted_elsewhere_is_no_obstacle(
     again = engines(store, "killed", node="a", clock=Clock())
     engines.close(again)
     assert words(engines(store, "killed", node="a")) == ["root"]
+
+
+def test_many_branches_that_were_left_open_are_all_shipped(
+    engines: Engines, store: VolatileStore
+) -> None:
+    a = engines(store, ship_interval=3600, hot_cap=1_000)
+    names = [f"p{number}" for number in range(40)]
+    for name in names:
+        put(a, f"of {name}", P._replace(profile=name))
+    engines.copy("a", "killed")
+    again = engines(store, "killed", node="a", clock=Clock())
+    engines.close(again)
+    elsewhere = engines(store, "elsewhere")
+    for name in names:
+        assert words(elsewhere, P._replace(profile=name)) == [f"of {name}"]
