@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,27 +15,6 @@ from palimp.api import OPERATIONS, Ingest, MemoryInput, Target
 from palimp.api.limits import PAGE_MAX
 from palimp.clock import ManualClock
 from palimp.points import Point
-
-from .test_client import Awaited, Plain
-
-
-@pytest.fixture(params=[Plain, Awaited], ids=lambda cls: cls.kind)
-def do(request: pytest.FixtureRequest) -> Iterator[Any]:
-    adapter = request.param()
-    yield adapter
-    adapter.close()
-
-
-@pytest.fixture
-def client(do: Any, tmp_path: Path) -> Iterator[Any]:
-    client = do.open(tmp_path / "memory", embed_provider="none")
-    yield client
-    do(client.close())
-
-
-@pytest.fixture
-def alice(client: Any) -> Any:
-    return client.profile("alice")
 
 
 def texts(do: Any, profile: Any) -> list[str]:

@@ -1,10 +1,10 @@
 """One suite over every client: the same results and the same errors, whichever way they are asked for.
 
-`Plain` and `Awaited` give the two colours of the embedded client one shape; a remote client joins here.
+`conftest.py` gives every client one shape; a remote client joins there.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,73 +13,6 @@ import pytest
 
 import palimp
 from palimp.api import MemoryInput
-
-
-class Plain:
-    """Calls a synchronous client."""
-
-    kind = "sync"
-
-    def open(self, path: Path, **settings: Any) -> palimp.Client:
-        return palimp.open(path, **settings)
-
-    def __call__(self, value: Any) -> Any:
-        assert not isinstance(value, Coroutine)
-        return value
-
-    def all(self, pages: Any) -> list[Any]:
-        assert isinstance(pages, Iterator)
-        return list(pages)
-
-    def close(self) -> None:
-        pass
-
-
-class Awaited:
-    """Calls an asynchronous client from a loop of its own."""
-
-    kind = "async"
-
-    def __init__(self) -> None:
-        self._runner = asyncio.Runner()
-
-    def open(self, path: Path, **settings: Any) -> palimp.AsyncClient:
-        return palimp.open_async(path, **settings)
-
-    def __call__(self, value: Any) -> Any:
-        assert isinstance(value, Coroutine)
-        return self._runner.run(value)
-
-    def all(self, pages: Any) -> list[Any]:
-        assert isinstance(pages, AsyncIterator)
-
-        async def gather() -> list[Any]:
-            return [item async for item in pages]
-
-        return self._runner.run(gather())
-
-    def close(self) -> None:
-        self._runner.close()
-
-
-@pytest.fixture(params=[Plain, Awaited], ids=lambda cls: cls.kind)
-def do(request: pytest.FixtureRequest) -> Iterator[Any]:
-    adapter = request.param()
-    yield adapter
-    adapter.close()
-
-
-@pytest.fixture
-def client(do: Any, tmp_path: Path) -> Iterator[Any]:
-    client = do.open(tmp_path / "memory", embed_provider="none")
-    yield client
-    do(client.close())
-
-
-@pytest.fixture
-def alice(client: Any) -> Any:
-    return client.profile("alice")
-
 
 # What every client answers
 

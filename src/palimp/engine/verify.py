@@ -28,7 +28,7 @@ from .protocol.records import (
     tombstone,
 )
 
-__all__ = ["Finding", "Verification", "verify_branch", "verify_database"]
+__all__ = ["Finding", "Verification", "verify_database"]
 
 # A manifest that moves on faster than it can be read is given up on, and taken as it was.
 _STATES_READ_MAX = 10
@@ -86,17 +86,6 @@ def verify_database(
         findings += _verify(reader, db_id, name, branch_id)
         count += 1
     return reader.result(count, _count_unnamed(reader, db_id), findings)
-
-
-def verify_branch(
-    store: ObjectStore, db_id: str, branch: tuple[str, str], progress: Progress | None = None
-) -> Verification:
-    """Check one branch (name and id) as `verify_database` checks all.
-
-    Counts nothing as unnamed: what lies under its prefix may be named by another branch.
-    """
-    reader = _Reader(store, progress)
-    return reader.result(1, 0, _verify(reader, db_id, *branch))
 
 
 class _Content(NamedTuple):

@@ -41,7 +41,6 @@ from palimp.engine.verify import (
     Finding,
     Verification,
     _in_words,
-    verify_branch,
     verify_database,
 )
 from palimp.errors import Error, Unavailable
@@ -574,16 +573,3 @@ def test_what_is_dropped_meanwhile_is_no_damage(store: Objects, line: Line) -> N
     store.reads.clear()
     assert [one.key for one in verify(store).findings] == [key]
     assert store.reads.count(MAIN) == 2
-
-
-def test_a_branch_alone_counts_nothing_as_unnamed(store: Objects, line: Line, side: str) -> None:
-    store.create(f"v1/db/{DB}/{side}/{1:016x}-{1:016x}-00000001-n.ltx", b"begun")
-    found = verify_branch(store, DB, ("side", side))
-    assert (found.branches, found.unnamed, found.findings) == (1, 0, ())
-    assert found.objects == len({ref.key for ref in store.refs(side)}) + 1 + len(
-        store.manifest(side).history
-    )
-    lost = store.refs(side)[0]
-    store.delete(lost.key)
-    (finding,) = verify_branch(store, DB, ("side", side)).findings
-    assert (finding.key, finding.branch) == (lost.key, "side")
