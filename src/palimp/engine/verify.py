@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from .. import ltx
 from ..errors import Internal, Invalid
@@ -35,8 +35,6 @@ _STATES_READ_MAX = 10
 _STRETCHES_MAX = 8
 _NOTHING = "nothing"
 _MANIFEST = "/manifest.json"
-
-Progress: TypeAlias = Callable[[int, int], object]
 
 
 class Finding(NamedTuple):
@@ -71,15 +69,13 @@ def verify_database(
     store: ObjectStore,
     db_id: str,
     branches: Iterable[tuple[str, str]],
-    progress: Progress | None = None,
 ) -> Verification:
     """Check every byte of every object that the branches (name and id) of a database name.
 
     What is damaged, missing or does not fit is a finding. Raised is only what says nothing about
-    the database: a store that does not answer, a format of a newer release. `progress` is told how
-    many objects were read and how many are known so far.
+    the database: a store that does not answer, a format of a newer release.
     """
-    reader = _Reader(store, progress)
+    reader = _Reader(store)
     findings: list[Finding] = []
     count = 0
     for name, branch_id in branches:
@@ -109,10 +105,9 @@ class _Fault(NamedTuple):
 class _Reader:
     """Reads objects, each once, and counts them."""
 
-    def __init__(self, store: ObjectStore, progress: Progress | None) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self.store = store
         self.named: set[str] = set()
-        self._progress = progress
         self._sizes: dict[str, int] = {}
         self._segments: dict[str, _Content] = {}
         self._histories: dict[str, tuple[str, tuple[SegmentRef, ...]]] = {}
@@ -129,8 +124,6 @@ class _Reader:
         if stored is None:
             return None
         self._sizes[key] = len(stored.data)
-        if self._progress is not None:
-            self._progress(len(self._sizes), len(self.named))
         return stored.data, stored.version
 
     def segment(self, key: str) -> _Content | None:
