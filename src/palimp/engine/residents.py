@@ -170,12 +170,13 @@ class Residents:
         for branch, each in sizes:
             if total <= size:
                 return
-            if (
-                each
-                and not (size and branch.local.opened)
-                and self.cool(branch.key, before_leaving)
-            ):
-                total -= each
+            if size and branch.local.opened:
+                continue
+            # Closing one takes its log away: one that was closed since is smaller than it was.
+            left = branch.files.size()
+            total += left - each
+            if left and total > size and self.cool(branch.key, before_leaving):
+                total -= left
 
     def due_for_upkeep(self) -> list[Branch]:
         """Return the owned branches whose history was not looked after for an hour."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -318,6 +319,27 @@ def test_over_its_disk_budget_the_longest_unused_go(
     assert sum(left) <= 100_000
     for name in ("p", "q", "r"):
         assert words(a, P._replace(profile=name)) == ["x" * 50_000]
+
+
+def test_one_closed_meanwhile_counts_as_small_as_it_became(
+    engines: Engines, store: VolatileStore, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = engines(store, clock=clock)
+    for name in ("q", "r"):
+        put(a, "x" * 50_000, P._replace(profile=name), durable=True)
+    residents = a._residents
+    q, r = residents.all()
+    assert q.park()
+    cool = residents.cool
+
+    def cool_while_another_closes(*args: Any) -> bool:
+        assert r.local.opened is False or r.park()
+        return cool(*args)
+
+    monkeypatch.setattr(residents, "cool", cool_while_another_closes)
+    # With its log the second is over the budget alone, without it both are hardly.
+    residents.shrink_to(100_000, a._look_after)
+    assert [tier(a, name) for name in ("q", "r")] == ["cold", "warm"]
 
 
 def test_below_the_disk_reserve_writes_are_refused_and_reads_go_on(
