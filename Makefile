@@ -10,14 +10,22 @@ demo:  ## set up, then show the main job on a sample conversation
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh build
 	@$(BIN)/palimp demo
 
+# Files of tests that do not mind neighbours, on all processors; the names of some tests hold sets,
+# whose order has to be the same in each. What kills processes has the machine to itself.
+PARALLEL = PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n auto --dist loadfile
+BESIDE = tests/unit tests/property tests/conformance tests/acceptance tests/dialects tests/docs \
+    tests/formats tests/model tests/power tests/simulation tests/style
+
 test:  ## set up, then run all tests
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
-	@$(BIN)/python -m pytest
+	@$(PARALLEL) $(BESIDE)
+	@$(BIN)/python -m pytest -q tests/processes tests/crash
 
-test-base:  ## the tests of the product as if no extra were installed
+test-base:  ## what a user without extras meets: the product as if none of them were installed
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
-	@CI= BASE_INSTALL_ONLY=1 $(BIN)/python -m pytest tests/unit tests/acceptance tests/property \
-	    tests/conformance/test_client.py tests/conformance/test_branches.py tests/formats
+	@CI= BASE_INSTALL_ONLY=1 $(PARALLEL) tests/unit/api tests/unit/cli tests/unit/client \
+	    tests/unit/http tests/unit/mcp tests/unit/node tests/unit/operations tests/unit/security \
+	    tests/unit/store tests/acceptance tests/formats tests/conformance/test_client.py
 
 lint:  ## ruff, mypy, import rules, generated files up to date
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh dev
@@ -27,6 +35,7 @@ lint:  ## ruff, mypy, import rules, generated files up to date
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/unasync.py --check
 	@$(BIN)/python scripts/reference.py --check
+	@$(BIN)/python scripts/env_example.py --check
 
 format:  ## rewrite the code in the project's form, and what is made from it
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh dev
@@ -34,10 +43,12 @@ format:  ## rewrite the code in the project's form, and what is made from it
 	@$(BIN)/ruff format .
 	@$(BIN)/python scripts/unasync.py
 	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python scripts/env_example.py
 
-docs:  ## write docs/reference from the code
+docs:  ## write docs/reference and .env.example from the code
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh build
 	@$(BIN)/python scripts/reference.py
+	@$(BIN)/python scripts/env_example.py
 
 bench:  ## measure every budget that exists; results in bench/results
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
@@ -47,11 +58,14 @@ model:  ## check the Promela models of the branch protocol (needs spin and gcc)
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@$(BIN)/python tests/model/check.py
 
-soak:  ## the long forms of the seeded tests: half a million schedules, 5,000 kills, 200 power cuts
+soak:  ## the long forms of the seeded tests: schedules, kills, power cuts, takeovers, fuzzing
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@SIMULATION_SCHEDULES=500000 $(BIN)/python -m pytest tests/simulation
 	@CRASH_KILLS=5000 $(BIN)/python -m pytest --timeout 0 tests/crash
 	@POWER_SEEDS=200 $(BIN)/python -m pytest --timeout 0 tests/power
+	@TAKEOVERS=1000 $(BIN)/python -m pytest --timeout 0 tests/processes/test_shared_folder.py
+	@SCHEMATHESIS_EXAMPLES=80 $(BIN)/python -m pytest --timeout 0 tests/acceptance/test_http_schema.py
+	@SQL_FUZZ=30000 $(BIN)/python -m pytest --timeout 0 tests/property/test_sql_fuzz.py
 
 clean:  ## remove what the targets above made
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -26,7 +26,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 for name in [name for name in os.environ if name.startswith("PALIMP_")]:
     del os.environ[name]
 
-_NAMES = ("install", "startup", "ingest", "recall", "engine")
+_NAMES = ("install", "startup", "ingest", "recall", "engine", "visitors", "web", "agents", "flood")
 _RESULTS = ROOT / "bench" / "results"
 _COLUMNS = ("what", "measured", "floor", "ratio", "budget", "", "note")
 

@@ -17,6 +17,10 @@ from typing import Any
 
 import click
 import msgspec
+import reference_aliases
+import reference_http
+import reference_mcp
+import reference_metrics
 
 import palimp
 from palimp import errors
@@ -24,7 +28,7 @@ from palimp.api import OPERATIONS, limits
 from palimp.api.base import WIRE_NAMES
 from palimp.cli.main import COMMANDS, cli
 from palimp.client import fields
-from palimp.node.settings import ENVIRONMENT_ONLY, PREFIX, SETTINGS, Settings
+from palimp.node.settings import CLIENT_ONLY, ENVIRONMENT_ONLY, PREFIX, SETTINGS, Settings
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 HEADER = "<!-- Made by scripts/reference.py; change the code instead. -->\n\n"
@@ -57,6 +61,10 @@ def pages() -> dict[str, str]:
         "commands.md": commands_page(),
         "errors.md": errors_page(),
         "limits.md": limits_page(),
+        "http.md": reference_http.page(),
+        "mcp.md": reference_mcp.page(),
+        "aliases.md": reference_aliases.page(),
+        "metrics.md": reference_metrics.page(),
     }
 
 
@@ -65,8 +73,8 @@ def operations_page() -> str:
     lines = [
         "# Operations",
         "",
-        "Every operation once: the Python client and the command line call these, and the HTTP",
-        "routes will have these methods and paths.",
+        "Every operation once: the Python client, the command line and MCP call these, and the",
+        "routes of HTTP have these methods and paths.",
         "",
         "| operation | method and path | scope | writes | idempotent | what it does |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -138,7 +146,7 @@ def settings_page() -> str:
         default = "not set" if field.default is None else f"`{field.default}`"
         names = f"| `{field.name}` | `{PREFIX}{field.name.upper()}` "
         lines.append(f"{names}| {default} | {SETTINGS[field.name]} |")
-    for name, meaning in ENVIRONMENT_ONLY.items():
+    for name, meaning in (ENVIRONMENT_ONLY | CLIENT_ONLY).items():
         lines.append(f"| | `{PREFIX}{name.upper()}` | not set | {meaning} |")
     return "\n".join(lines)
 

@@ -12,6 +12,23 @@ from pathlib import Path
 
 CLIENT = Path(__file__).resolve().parent.parent / "src" / "palimp" / "client"
 HEADER = "# Made from client/_async by scripts/unasync.py; change it there.\n"
+# What the asynchronous form begins with `Async`, and the synchronous one does not.
+NAMES = (
+    "Client",
+    "Control",
+    "Documents",
+    "DocumentsReading",
+    "KeySpace",
+    "KeySpaceReading",
+    "PastProfile",
+    "Profile",
+    "Reading",
+    "Session",
+    "Transcript",
+    "Transport",
+    "Vectors",
+    "VectorsReading",
+)
 REPLACEMENTS = (
     (r"\basync def\b", "def"),
     (r"\basync with\b", "with"),
@@ -20,7 +37,7 @@ REPLACEMENTS = (
     (r"\b__aenter__\b", "__enter__"),
     (r"\b__aexit__\b", "__exit__"),
     (r"\bAsyncIterator\b", "Iterator"),
-    (r"\bAsync(Client|PastProfile|Profile|Reading|Session|Transcript|Transport)\b", r"\1"),
+    (rf"\bAsync({'|'.join(NAMES)})\b", r"\1"),
     (r"\bshare between threads and tasks\b", "share between threads"),
 )
 

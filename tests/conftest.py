@@ -13,7 +13,19 @@ from palimp.clock import ManualClock
 from palimp.node import Node, load_settings
 
 # What only extras bring. `make test-base` runs as if none of it were installed.
-EXTRAS = ("boto3", "botocore", "moto", "obstore")
+EXTRAS = (
+    "alembic",
+    "boto3",
+    "botocore",
+    "mcp",
+    "mcp_types",
+    "moto",
+    "obstore",
+    "opentelemetry",
+    "prometheus_client",
+    "psycopg",
+    "sqlalchemy",
+)
 if os.environ.get("BASE_INSTALL_ONLY"):
     sys.modules.update(dict.fromkeys(EXTRAS))  # type: ignore[arg-type]
 
@@ -21,7 +33,7 @@ if os.environ.get("BASE_INSTALL_ONLY"):
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A PALIMP_* variable of the shell that runs the tests must not decide what they test."""
-    for name in [name for name in os.environ if name.startswith("PALIMP_")]:
+    for name in [name for name in os.environ if name.startswith(("PALIMP_", "MEMOTURN_"))]:
         monkeypatch.delenv(name)
 
 

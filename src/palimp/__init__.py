@@ -20,14 +20,18 @@ from .api import (
     BranchInfo,
     CheckpointInfo,
     Checkpoints,
+    DocumentCollection,
+    DocumentCollections,
     Dropped,
     EndedSession,
     Explain,
     Feature,
     Finding,
+    GotValue,
     History,
     Hit,
     Ingested,
+    InsertedDocuments,
     ItemResult,
     Maintained,
     Memory,
@@ -35,26 +39,48 @@ from .api import (
     Recall,
     Restored,
     Rewound,
+    Rows,
     SessionInfo,
+    StoredVector,
     Turn,
     TurnHit,
     TurnInput,
     Turns,
     TurnSearch,
+    UpdatedDocuments,
+    Upserted,
+    ValuePut,
+    VectorCollection,
+    VectorCollections,
+    VectorHit,
+    VectorInput,
+    VectorSearch,
     Verification,
     Written,
 )
 from .client import (
     AsyncClient,
+    AsyncDocuments,
+    AsyncDocumentsReading,
+    AsyncKeySpace,
+    AsyncKeySpaceReading,
     AsyncPastProfile,
     AsyncProfile,
     AsyncSession,
     AsyncTranscript,
+    AsyncVectors,
+    AsyncVectorsReading,
     Client,
+    Documents,
+    DocumentsReading,
+    KeySpace,
+    KeySpaceReading,
     PastProfile,
     Profile,
     Session,
     Transcript,
+    Vectors,
+    VectorsReading,
 )
 from .errors import (
     Conflict,
@@ -67,18 +93,23 @@ from .errors import (
     Unconfigured,
 )
 from .points import Point
+from .version import __version__
 
 if TYPE_CHECKING:
-    from .node import Node
-
-__version__ = "0.1.0"
+    from .client.transports import Transport
 
 __all__ = [
     "AsyncClient",
+    "AsyncDocuments",
+    "AsyncDocumentsReading",
+    "AsyncKeySpace",
+    "AsyncKeySpaceReading",
     "AsyncPastProfile",
     "AsyncProfile",
     "AsyncSession",
     "AsyncTranscript",
+    "AsyncVectors",
+    "AsyncVectorsReading",
     "Boundary",
     "BranchInfo",
     "Branches",
@@ -87,18 +118,26 @@ __all__ = [
     "Client",
     "Conflict",
     "Denied",
+    "DocumentCollection",
+    "DocumentCollections",
+    "Documents",
+    "DocumentsReading",
     "Dropped",
     "EndedSession",
     "Error",
     "Explain",
     "Feature",
     "Finding",
+    "GotValue",
     "History",
     "Hit",
     "Ingested",
+    "InsertedDocuments",
     "Internal",
     "Invalid",
     "ItemResult",
+    "KeySpace",
+    "KeySpaceReading",
     "Maintained",
     "Memory",
     "MemoryInput",
@@ -109,8 +148,10 @@ __all__ = [
     "Recall",
     "Restored",
     "Rewound",
+    "Rows",
     "Session",
     "SessionInfo",
+    "StoredVector",
     "Transcript",
     "Turn",
     "TurnHit",
@@ -119,38 +160,98 @@ __all__ = [
     "Turns",
     "Unavailable",
     "Unconfigured",
+    "UpdatedDocuments",
+    "Upserted",
+    "ValuePut",
+    "VectorCollection",
+    "VectorCollections",
+    "VectorHit",
+    "VectorInput",
+    "VectorSearch",
+    "Vectors",
+    "VectorsReading",
     "Verification",
     "Written",
     "__version__",
+    "connect",
+    "connect_async",
     "open",
     "open_async",
 ]
 
 
-def open(path: str | os.PathLike[str] | None = None, /, **settings: Any) -> Client:
-    """Open a folder of memories in this process and return its client.
+def connect(
+    url: str | None = None,
+    *,
+    token: str | None = None,
+    source: str | None = None,
+    retries: int = 4,
+    timeout: float = 30.0,
+) -> Client:
+    """Return a client of a node that runs elsewhere: what `open` returns, with the same answers.
 
-    The folder is made when it does not exist, and held until the client is closed: a second process
-    gets `Unavailable` naming the first. `path` defaults to the setting `data_dir`
-    (`PALIMP_DATA_DIR`, else `./memory`); keywords win over `PALIMP_*` variables, those over the
-    TOML file named by `PALIMP_CONFIG`. Raises `Invalid` for an unknown setting or a folder that is
-    not ours, `Unavailable` for one written by a newer release.
+    Nothing is sent before the first call. `url` defaults to `PALIMP_URL`, else
+    `http://127.0.0.1:8080`; it may have a path, where a proxy puts the node under one. `token`
+    defaults to `PALIMP_TOKEN`, `source` to `PALIMP_SOURCE`.
+
+    A call that meets a broken line or a busy node is repeated, up to `retries` times; a write is
+    carried out once all the same. When that does not help it raises `Unavailable`, and
+    `details["in_doubt"]` is true where a write may have happened. `timeout` is how many seconds
+    may pass without anything happening. Raises `Invalid` for a URL or a setting that does not fit.
     """
-    from .client.transports.embedded import Embedded
+    from .client.settings import connection
+    from .client.transports.remote import Remote
 
-    return Client(Embedded(_node(path, settings)))
+    to = connection(url, token=token, source=source, retries=retries, timeout=timeout)
+    return Client(Remote(to))
+
+
+def connect_async(
+    url: str | None = None,
+    *,
+    token: str | None = None,
+    source: str | None = None,
+    retries: int = 4,
+    timeout: float = 30.0,
+) -> AsyncClient:
+    """Return a client of a node like `connect`, for an event loop: `async with connect_async()`."""
+    from .client.settings import connection
+    from .client.transports.remote import AsyncRemote
+
+    to = connection(url, token=token, source=source, retries=retries, timeout=timeout)
+    return AsyncClient(AsyncRemote(to))
+
+
+def open(path: str | os.PathLike[str] | None = None, /, **settings: Any) -> Client:
+    """Open a folder of memories and return its client.
+
+    The folder is made when it does not exist. The first process that opens it owns it until its
+    client is closed or the process ends; others reach it through the owner, and one of them takes
+    it over when the owner is gone. `path` defaults to the setting `data_dir` (`PALIMP_DATA_DIR`,
+    else `./memory`); keywords win over `PALIMP_*` variables, those over the TOML file named by
+    `PALIMP_CONFIG`. Raises `Invalid` for an unknown setting, for one that differs from the owner's
+    where all must agree, and for a folder that is not ours or on a network; `Unavailable` for one
+    written by a newer release.
+    """
+    return Client(_folder(path, settings))
 
 
 def open_async(path: str | os.PathLike[str] | None = None, /, **settings: Any) -> AsyncClient:
     """Open a folder like `open`, for an event loop: `async with open_async(...) as mem`."""
-    from .client.transports.embedded import AsyncEmbedded
+    from .client.transports.threaded import Threaded
 
-    return AsyncClient(AsyncEmbedded(_node(path, settings)))
+    return AsyncClient(Threaded(_folder(path, settings)))
 
 
-def _node(path: str | os.PathLike[str] | None, settings: dict[str, Any]) -> Node:
-    from .node import Node, load_settings
+def _folder(path: str | os.PathLike[str] | None, settings: dict[str, Any]) -> Transport:
+    from .client.transports.folder import Folder
+    from .node import load_settings
 
     if path is not None:
         settings = {**settings, "data_dir": path}
-    return Node(load_settings(settings))
+    loaded = load_settings(settings)
+    if loaded.read_only:
+        from .client.transports.reading import open_for_reading
+
+        return open_for_reading(loaded)
+    return Folder(loaded)

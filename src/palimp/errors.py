@@ -15,7 +15,8 @@ set is closed, a new one needs a decision record.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from types import TracebackType
+from typing import Any, ClassVar, Self
 
 __all__ = [
     "CODES",
@@ -24,6 +25,7 @@ __all__ = [
     "Error",
     "Internal",
     "Invalid",
+    "Kept",
     "NotFound",
     "Unavailable",
     "Unconfigured",
@@ -112,6 +114,26 @@ class Internal(Error):
 
 
 CODES: tuple[str, ...] = tuple(sorted(code for cls in Error.__subclasses__() for code in cls.codes))
+
+
+class Kept:
+    """Keeps what its block raised for whoever is to hear of it; an interrupt passes through."""
+
+    __slots__ = ("error",)
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> bool:
+        if isinstance(error, Exception):
+            self.error = error
+            return True
+        return False
 
 
 def in_batch(error: Error, field: str, index: int, count: int) -> Error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 from typing import NamedTuple
 
 from .errors import Invalid
@@ -20,10 +21,13 @@ __all__ = [
     "DatabaseName",
     "ProfileSpec",
     "check_name",
+    "jitter",
     "memory_id",
     "parse_database_name",
+    "parse_database_spec",
     "parse_profile_spec",
     "random_id",
+    "ulid",
 ]
 
 MAIN = "main"
@@ -32,6 +36,12 @@ PROFILE_CHARS_MAX = 128
 # Ids are keyed hashes; without encryption the key is this public constant (design section 5).
 PUBLIC_ID_KEY = b"palimp memory id 1"
 _ID_BYTES = 16
+# Crockford's alphabet, two characters at a time.
+_BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_BASE32_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
+_ULID_SHIFTS = range(120, -1, -10)
+_ulid_lock = threading.Lock()
+_last_ulid = (-1, 0)
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?\Z")
 
 
@@ -95,6 +105,13 @@ def parse_database_name(value: str) -> DatabaseName:
     )
 
 
+def parse_database_spec(value: str) -> tuple[str, str, str | None]:
+    """Split `namespace--profile` or `namespace--profile@branch`; None where no branch is named."""
+    database, at, branch = value.partition("@")
+    name = parse_database_name(database)
+    return (*name, check_name(branch, "branch") if at else None)
+
+
 def memory_id(key: bytes, canonical: bytes) -> str:
     """Return `mem_` and 32 hex digits: a keyed BLAKE2b hash of 128 bits.
 
@@ -107,3 +124,23 @@ def memory_id(key: bytes, canonical: bytes) -> str:
 def random_id(prefix: str) -> str:
     """Return `prefix` and 32 random hex digits (128 bits): unique without asking anybody."""
     return f"{prefix}_{os.urandom(_ID_BYTES).hex()}"
+
+
+def jitter() -> float:
+    """Return a number in [0, 1) that no other process gets at the same time: for back-off."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32
+
+
+def ulid(now_ms: int) -> str:
+    """Return a ULID of a time: 26 characters that sort by time.
+
+    Those that this process makes for the same millisecond, one after the other, rise.
+    """
+    global _last_ulid
+    with _ulid_lock:
+        at, number = _last_ulid
+        # One bit is left free at the top, so that counting up never overflows.
+        number = number + 1 if at == now_ms else int.from_bytes(os.urandom(10), "big") >> 1
+        _last_ulid = now_ms, number
+    rest = (now_ms << 80) | number
+    return "".join(_BASE32_PAIRS[(rest >> shift) & 1023] for shift in _ULID_SHIFTS)

@@ -8,9 +8,105 @@ from __future__ import annotations
 
 import logging
 import threading
+from bisect import bisect_left
 from collections import defaultdict
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
-__all__ = ["Metrics", "logger"]
+__all__ = ["BUCKETS", "METRICS", "Metric", "Metrics", "logger"]
+
+# Upper ends of the buckets of durations, in seconds.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metric(NamedTuple):
+    """One row of `METRICS`; the labels are those that each of its series has."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+# Every metric there is, by its name without `palimp_`: its text in /metrics and in the reference.
+METRICS: dict[str, Metric] = {
+    "operations_done": Metric("counter", "Operations that were carried out.", ("operation",)),
+    "operations_failed": Metric(
+        "counter", "Operations that ended in an error, by its code.", ("operation", "code")
+    ),
+    "http_requests": Metric(
+        "counter",
+        "HTTP requests; operation `none` where the path is of none, status 0 without an answer.",
+        ("operation", "status"),
+    ),
+    "http_request_seconds": Metric(
+        "histogram", "From the head of an HTTP request to the end of its answer.", ("operation",)
+    ),
+    "http_requests_shed": Metric(
+        "counter",
+        "HTTP requests answered `overloaded` (429): `requests` under way or `bodies` being read, "
+        "`queue` of a profile, `backlog` of the store, `rate` of a credential, `failures` of an "
+        "address, `control` operations.",
+        ("reason",),
+    ),
+    "http_requests_in_flight": Metric("gauge", "HTTP requests under way."),
+    "http_requests_waiting": Metric("gauge", "HTTP requests that wait for a thread."),
+    "writes_committed": Metric("counter", "Writes that were committed, also those without effect."),
+    "rounds_committed": Metric("counter", "Transactions they were committed in, up to 64 in each."),
+    "writes_shed": Metric(
+        "counter",
+        "Writes refused before they ran: `queue` of the branch full, `backlog` of the store too "
+        "large, `disk` full.",
+        ("reason",),
+    ),
+    "writes_waiting": Metric("gauge", "Writes that wait for their turn, in all branches."),
+    "writes_refused": Metric("gauge", "1 while all writes are refused: backlog or disk space."),
+    "memories_written": Metric("counter", "Memories in ingests, also those that were there."),
+    "memories_swept": Metric("counter", "Memories deleted because a policy says for how long."),
+    "vectors_written": Metric("counter", "Rows that got a vector of the embedder."),
+    "recalls_by_channel": Metric(
+        "counter", "Recalls in whose result a channel found something.", ("channel",)
+    ),
+    "recalls_without_embedder": Metric(
+        "counter", "Recalls whose query could not be embedded, by the error's code.", ("code",)
+    ),
+    "backlog_bytes": Metric("gauge", "About what is committed here and not in the store."),
+    "backlog_seconds": Metric("gauge", "How long the oldest of that has waited."),
+    "segments_shipped": Metric("counter", "Segments and snapshots that the store took."),
+    "segment_bytes_shipped": Metric("counter", "Their size."),
+    "store_requests": Metric("counter", "Requests to the object store.", ("kind",)),
+    "store_errors": Metric("counter", "Requests to it that failed.", ("kind",)),
+    "store_lost_races": Metric(
+        "counter", "Writes to it that another writer had come before.", ("kind",)
+    ),
+    "store_seconds": Metric("counter", "Time that requests to it took, together.", ("kind",)),
+    "store_bytes_sent": Metric("counter", "Bytes of objects written to it."),
+    "store_bytes_received": Metric("counter", "Bytes of objects read from it."),
+    "branches_resident": Metric("gauge", "Branches this node has in memory, open or not."),
+    "branches_open": Metric("gauge", "Branches with open files (hot)."),
+    "branches_restored": Metric("counter", "Branches whose file was made from the store (wakes)."),
+    "branches_cooled": Metric("counter", "Branches whose file was given up; the store has it."),
+    "branches_owned": Metric("counter", "Times this node took the right to write a branch."),
+    "branches_taken_over": Metric("counter", "Those times it was another node's before."),
+    "branches_fenced": Metric("counter", "Times another node took it from this one."),
+    "branches_recovered": Metric(
+        "counter", "Branches `recovered-...` made of commits that could not continue theirs."
+    ),
+    "branches_rewound": Metric("counter", "Rewinds."),
+    "past_states_restored": Metric("counter", "Earlier states made for reading; others were kept."),
+    "objects_collected": Metric("counter", "Objects deleted because nothing names them any more."),
+    "background_failed": Metric(
+        "counter", "Embedding in the background that failed and is tried again.", ("code",)
+    ),
+    "audit_events_stored": Metric("counter", "Audit events that the store took."),
+    "audit_events_dropped": Metric(
+        "counter", "Audit events lost because too many waited; the stream says how many."
+    ),
+    "audit_flushes_failed": Metric(
+        "counter", "Times audit events could not be stored; they are tried again."
+    ),
+    "usage_dropped": Metric("counter", "Uses not counted: the catalog was away for too long."),
+    "usage_failed": Metric("counter", "Batches of usage that the catalog did not take yet."),
+}
 
 
 def logger(room: str) -> logging.Logger:
@@ -24,17 +120,39 @@ class Metrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: dict[str, float] = defaultdict(float)
+        self._durations: dict[str, list[float]] = {}
 
     def add(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Add to a counter."""
-        key = name
-        if labels:
-            inner = ",".join(f'{k}="{v}"' for k, v in sorted(labels.items()))
-            key = f"{name}{{{inner}}}"
+        key = _key(name, *labels.items()) if labels else name
         with self._lock:
             self._counts[key] += amount
+
+    def observe(self, name: str, seconds: float, /, **labels: str) -> None:
+        """Count a duration in the buckets of `BUCKETS`; `name` ends in `_seconds`."""
+        key = _key(name, *labels.items()) if labels else name
+        place = bisect_left(BUCKETS, seconds)
+        with self._lock:
+            counts = self._durations.get(key)
+            if counts is None:
+                # One for each bucket, one for what is longer than all, and the sum.
+                counts = self._durations[key] = [0.0] * (len(BUCKETS) + 2)
+            counts[place] += 1
+            counts[-1] += seconds
 
     def snapshot(self) -> dict[str, float]:
         """Return a copy of all counters, sorted by name."""
         with self._lock:
             return dict(sorted(self._counts.items()))
+
+    def durations(self) -> dict[str, tuple[float, ...]]:
+        """Return, by name, how many fell into each bucket and above them all, and their sum."""
+        with self._lock:
+            return {key: tuple(counts) for key, counts in sorted(self._durations.items())}
+
+
+# Labels are few and bounded, so that most calls find theirs.
+@lru_cache(maxsize=4_096)
+def _key(name: str, *labels: tuple[str, str]) -> str:
+    inner = ",".join(f'{k}="{v}"' for k, v in sorted(labels))
+    return f"{name}{{{inner}}}"

@@ -146,7 +146,9 @@ def test_errors_are_one_line_with_a_hint(shell: Shell) -> None:
     (shell.folder / "other").mkdir()
     (shell.folder / "other" / "file").write_text("x")
     _, err = shell.run("memory", "list", "alice", "--data", "other", code=1)
-    assert err.splitlines()[0].startswith("palimp: invalid_request: other is not empty")
+    assert err.splitlines()[0].startswith(
+        f"palimp: invalid_request: {shell.folder}/other is not empty"
+    )
     _, err = shell.run("memory", "list", "Alice", code=1)
     assert "'Alice' is not a valid name" in err
     _, err = shell.run("memory", "recall", "alice", code=1)

@@ -1,6 +1,10 @@
-"""Every client in one shape: `Plain` and `Awaited` give the two colours of the embedded one; others join here."""
+"""Every client in one shape: a world says how a client reaches a folder, a colour how it is called.
+
+Another transport joins with a world of its own in `WORLDS`: `open`, `open_async` and `end`.
+"""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +12,134 @@ from typing import Any
 import pytest
 
 import palimp
+from palimp.http import create_app
+from palimp.http.app import App
+from palimp.node import Node, load_settings
+from palimp.node.serving import Served
+
+
+class Embedded:
+    """The node in this process."""
+
+    name = "embedded"
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        pass
+
+    def open(self, path: Path, **settings: Any) -> palimp.Client:
+        return palimp.open(path, **settings)
+
+    def open_async(self, path: Path, **settings: Any) -> palimp.AsyncClient:
+        return palimp.open_async(path, **settings)
+
+    def end(self, client: Any) -> None:
+        """End what stands behind a client that is closed."""
+
+    def close(self) -> None:
+        """End what stands behind every client."""
+
+
+class House:
+    """Many nodes behind one port, each under a path of its own, as a proxy would put them."""
+
+    def __init__(self) -> None:
+        self.apps: dict[str, App] = {}
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._served = Served(self, [self._listener], read_seconds=10)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            for moment in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{moment}.complete"})
+            return
+        _, node, rest = scope["raw_path"].split(b"/", 2)
+        inner = {**scope, "raw_path": b"/" + rest, "path": "/" + scope["path"].split("/", 2)[2]}
+        await self.apps[node.decode()](inner, receive, send)
+
+    def close(self) -> None:
+        assert self._served.stop(10)
+        self._listener.close()
+
+
+@pytest.fixture(scope="session")
+def house() -> Iterator[House]:
+    house = House()
+    yield house
+    house.close()
+
+
+class Remote:
+    """A node of its own for every client, over HTTP."""
+
+    name = "remote"
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._house: House = request.getfixturevalue("house")
+        self._nodes: dict[Any, tuple[str, Node]] = {}
+
+    def open(self, path: Path, *, source: str | None = None, **settings: Any) -> palimp.Client:
+        place, node = self._serve(path, settings)
+        client = palimp.connect(f"{self._house.url}/{place}", source=source)
+        self._nodes[client] = place, node
+        return client
+
+    def open_async(
+        self, path: Path, *, source: str | None = None, **settings: Any
+    ) -> palimp.AsyncClient:
+        place, node = self._serve(path, settings)
+        client = palimp.connect_async(f"{self._house.url}/{place}/", source=source)
+        self._nodes[client] = place, node
+        return client
+
+    def end(self, client: Any) -> None:
+        place, node = self._nodes.pop(client)
+        self._house.apps.pop(place).api.close()
+        node.close()
+
+    def close(self) -> None:
+        for client in list(self._nodes):
+            self.end(client)
+
+    def _serve(self, path: Path, settings: dict[str, Any]) -> tuple[str, Node]:
+        node = Node(load_settings({"data_dir": path, **settings}))
+        place = f"node-{id(node)}"
+        self._house.apps[place] = create_app(node)
+        return place, node
+
+
+class Visitor:
+    """A folder that another client in this process owns: reached over its socket."""
+
+    name = "visitor"
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._owners: dict[Any, palimp.Client] = {}
+
+    def open(self, path: Path, *, source: str | None = None, **settings: Any) -> palimp.Client:
+        owner = palimp.open(path, **settings)
+        client = palimp.open(path, source=source, **settings)
+        self._owners[client] = owner
+        return client
+
+    def open_async(
+        self, path: Path, *, source: str | None = None, **settings: Any
+    ) -> palimp.AsyncClient:
+        owner = palimp.open(path, **settings)
+        client = palimp.open_async(path, source=source, **settings)
+        self._owners[client] = owner
+        return client
+
+    def end(self, client: Any) -> None:
+        self._owners.pop(client).close()
+
+    def close(self) -> None:
+        for client in list(self._owners):
+            self.end(client)
+
+
+WORLDS: tuple[Any, ...] = (Embedded, Visitor, Remote)
 
 
 class Plain:
@@ -15,8 +147,16 @@ class Plain:
 
     kind = "sync"
 
+    def __init__(self, world: Any) -> None:
+        self.world = world
+
     def open(self, path: Path, **settings: Any) -> palimp.Client:
-        return palimp.open(path, **settings)
+        return self.world.open(path, **settings)
+
+    def end(self, client: Any) -> None:
+        """Close a client, and end what stands behind it."""
+        self(client.close())
+        self.world.end(client)
 
     def __call__(self, value: Any) -> Any:
         assert not isinstance(value, Coroutine)
@@ -30,16 +170,17 @@ class Plain:
         pass
 
 
-class Awaited:
+class Awaited(Plain):
     """Calls an asynchronous client from a loop of its own."""
 
     kind = "async"
 
-    def __init__(self) -> None:
+    def __init__(self, world: Any) -> None:
+        super().__init__(world)
         self._runner = asyncio.Runner()
 
     def open(self, path: Path, **settings: Any) -> palimp.AsyncClient:
-        return palimp.open_async(path, **settings)
+        return self.world.open_async(path, **settings)
 
     def __call__(self, value: Any) -> Any:
         assert isinstance(value, Coroutine)
@@ -57,9 +198,16 @@ class Awaited:
         self._runner.close()
 
 
-@pytest.fixture(params=[Plain, Awaited], ids=lambda cls: cls.kind)
-def do(request: pytest.FixtureRequest) -> Iterator[Any]:
-    adapter = request.param()
+@pytest.fixture(params=WORLDS, ids=lambda cls: cls.name)
+def world(request: pytest.FixtureRequest) -> Iterator[Any]:
+    world = request.param(request)
+    yield world
+    world.close()
+
+
+@pytest.fixture(params=(Plain, Awaited), ids=lambda cls: cls.kind)
+def do(request: pytest.FixtureRequest, world: Any) -> Iterator[Any]:
+    adapter = request.param(world)
     yield adapter
     adapter.close()
 

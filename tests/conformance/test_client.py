@@ -1,10 +1,11 @@
 """One suite over every client: the same results and the same errors, whichever way they are asked for.
 
-`conftest.py` gives every client one shape; a remote client joins there.
+`conftest.py` gives every client one shape; another transport joins there.
 """
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 import palimp
-from palimp.api import MemoryInput
+from palimp.api import OPERATIONS, MemoryInput, Options
 
 # What every client answers
 
@@ -265,29 +266,177 @@ def test_a_closed_client_says_so(do: Any, tmp_path: Path) -> None:
         with pytest.raises(palimp.Unavailable, match="closed") as caught:
             do(use())
         assert caught.value.details["reason"] == "closed"
+    do.end(client)
     with palimp.open(tmp_path / "closed") as again:
         assert [memory.text for memory in again.profile("alice").list()] == ["kept"]
 
 
-def test_an_open_folder_is_refused_to_a_second_client(do: Any, client: Any, tmp_path: Path) -> None:
-    with pytest.raises(palimp.Unavailable, match="is open in process") as caught:
-        do.open(tmp_path / "memory")
-    assert caught.value.details["reason"] == "locked"
+# What an encoder would change without a word
+
+NOT_JSON: dict[str, Callable[[Any], Any]] = {
+    "nan": lambda p: p.remember("x", content={"a": [1, float("nan")]}),
+    "infinite": lambda p: p.remember("x", importance=float("inf")),
+    "a vector": lambda p: p.remember("x", embedding=[0.5, float("nan")]),
+    "bytes": lambda p: p.remember("x", content=b"x"),
+    "a date": lambda p: p.remember("x", metadata={"when": datetime(2026, 1, 1, tzinfo=UTC)}),
+    "a set": lambda p: p.session("s").append("user", {"a", "b"}),
+    "a struct": lambda p: p.session("s").append("user", MemoryInput(text="x")),
+    "a number for a key": lambda p: p.remember("x", content={1: 2}),
+    "half a pair": lambda p: p.remember("x \ud800"),
+    "half a pair in a key": lambda p: p.remember("x", content={"\ud800": 1}),
+    "half a pair in a filter": lambda p: p.recall("x", session="\ud800"),
+    "half a pair for an id": lambda p: p.get("mem_\ud800"),
+    "half a pair for a session": lambda p: p.session("\ud800").window(),
+    "deep": lambda p: p.remember("x", content=nested(101)),
+    "bottomless": lambda p: p.remember("x", content=nested(100_000)),
+}
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_what_is_not_json_is_refused(do: Any, alice: Any) -> None:
+    for case, act in NOT_JSON.items():
+        with pytest.raises(palimp.Invalid) as caught:
+            do(act(alice))
+        assert caught.value.code == "invalid_request", case
+        assert do.all(alice.list()) == do.all(alice.sessions()) == [], case
+
+
+def test_half_a_pair_in_a_question(do: Any, alice: Any) -> None:
+    do(alice.remember("tea"))
+    if do.world.name == "embedded":
+        # The index has no such word, and the rest of the question is answered.
+        assert [hit.text for hit in do(alice.recall("tea \ud800"))] == ["tea"]
+    else:
+        # It cannot be sent: no JSON holds it.
+        with pytest.raises(palimp.Invalid, match="half a surrogate pair"):
+            do(alice.recall("tea \ud800"))
+
+
+def test_the_bad_item_of_a_batch_is_named(do: Any, alice: Any) -> None:
+    for bad in ({"text": "b", "content": b"x"}, {"text": " "}, {"text": "b \udfff"}):
+        with pytest.raises(palimp.Invalid, match=r"memories\[1\] \(nothing") as caught:
+            do(alice.ingest([{"text": "a"}, bad]))
+        assert caught.value.details["index"] == 1
+    with pytest.raises(palimp.Invalid, match=r"^content contains nan, which JSON cannot say$"):
+        do(alice.remember("x", content=float("nan")))
+
+
+CONTENTS = [
+    {"a": [1, 2.5, -0.0, 1e300, 2**63, -(2**53) - 1, True, None, "é\u0000\U0001f9e1"]},
+    [],
+    "",
+    0.1 + 0.2,
+    {"": {"": ""}},
+]
+
+
+def test_json_comes_back_as_it_was(do: Any, alice: Any) -> None:
+    for content in CONTENTS:
+        written = do(alice.remember("x", content=content, metadata={"m": content}))
+        memory = do(alice.get(written))
+        assert (memory.content, memory.metadata) == (content, {"m": content})
+        do(alice.session("s").append("user", content))
+        assert do(alice.session("s").window(1))[0].content == content
+
+
+# What stands in a path, a query string or a header
+
+NAMES = ["a/b", "..", ".", "a b+c", "100%", "%2F", "?x=1&y#z", "é ☃ \U0001f9e1", "a\nb", "'\";\\{}"]
+
+
+def test_any_text_names_a_session(do: Any, client: Any) -> None:
+    for place, name in enumerate(NAMES):
+        check_session(do, client.profile(f"p{place}"), name)
+
+
+def check_session(do: Any, alice: Any, name: str) -> None:
+    do(alice.session(name).append("user", "hello"))
+    do(alice.session("other").append("user", "hello"))
+    assert [turn.content for turn in do(alice.session(name).window())] == ["hello"]
+    task = do(alice.remember("do it", type="task", session=name, source=name, tags=[name, "b,c"]))
+    assert {one.id for one in do.all(alice.sessions())} == {name, "other"}
+    for fields in ({"session": name}, {"source": name}, {"tags": [name, "b,c"]}):
+        assert [memory.id for memory in do.all(alice.list(**fields))] == [task.id], fields
+    assert do.all(alice.list(session=name + "x")) == []
+    assert do(alice.session(name).end(turns=True)).turns == 1
+    assert [one.id for one in do.all(alice.sessions())] == ["other"]
+
+
+def test_an_id_is_taken_as_it_is(do: Any, alice: Any) -> None:
+    written = do(alice.remember("here"))
+    for id_ in ("mem_x/../" + written.id, written.id + "/", written.id + "?", written.id + "%20"):
+        with pytest.raises(palimp.NotFound):
+            do(alice.get(id_))
+        assert do(alice.forget(id_)) is False
+    assert do(alice.get(written)).text == "here"
+
+
+def test_every_filter_of_a_listing(do: Any, alice: Any) -> None:
+    first = do(alice.remember("one", topic="t", kind="k", importance=0.5, project="p"))
+    do(alice.supersede(first, "two", importance=0.25))
+    do(alice.remember("three", type="event", observed_at=1_000, agent="a", environment="e"))
+
+    def found(**fields: Any) -> list[str]:
+        return sorted(memory.text for memory in do.all(alice.list(**fields)))
+
+    assert found(topic="t") == found(kind="k") == found(project="p") == ["two"]
+    assert found(topic="t", include_superseded=True) == ["one", "two"]
+    assert found(topic="t", include_superseded=False) == ["two"]
+    assert found(importance_min=0.5, include_superseded=True, topic="t") == ["one"]
+    assert found(type=["fact", "event"]) == ["three", "two"]
+    assert found(type="event", until=1_001, since=1_000, agent="a", environment="e") == ["three"]
+    with pytest.raises(palimp.Invalid, match="importance_min"):
+        found(importance_min=2)
+
+
+def test_how_a_write_is_done_is_said_in_plain_words(do: Any, alice: Any) -> None:
+    for request_id in ("", " r", "r\r\nx: y", "é", "x" * 129, 5):
+        with pytest.raises(palimp.Invalid, match=r"request.id"):
+            do(alice.remember("x", request_id=request_id))
+    for durability in ("", "durable\r\nx: y", "é", 5):
+        with pytest.raises(palimp.Invalid, match="durability"):
+            do(alice.remember("x", durability=durability))
+    assert do.all(alice.list()) == []
+
+
+def test_an_answer_may_have_to_be_as_new_as_a_write(do: Any, client: Any, alice: Any) -> None:
+    written = do(alice.remember("one"))
+    request = OPERATIONS["memories.list"].request()
+    page = do(client.call("memories.list", alice.target, request, Options(min_txid=written.txid)))
+    assert page.txid == written.txid
+    with pytest.raises(palimp.Invalid, match="txid"):
+        do(client.call("memories.list", alice.target, request, Options(min_txid=-1)))
+
+
+def test_an_unknown_operation(do: Any, client: Any, alice: Any) -> None:
+    with pytest.raises(palimp.Invalid, match=r"no operation 'memories\.guess'"):
+        do(client.call("memories.guess", alice.target, OPERATIONS["memories.list"].request()))
+
+
+def test_a_client_shows_no_insides(client: Any, alice: Any) -> None:
+    assert repr(client).startswith("<palimp")
+    assert str(alice) == "default--alice"
 
 
 # What is special to a colour
 
 
-def test_with_closes(tmp_path: Path) -> None:
-    with palimp.open(tmp_path / "m") as mem:
+def test_with_closes(world: Any, tmp_path: Path) -> None:
+    with world.open(tmp_path / "m") as mem:
         mem.profile("alice").remember("x")
     with pytest.raises(palimp.Unavailable):
         mem.maintain()
 
 
-def test_async_with_closes_and_calls_run_side_by_side(tmp_path: Path) -> None:
+def test_async_with_closes_and_calls_run_side_by_side(world: Any, tmp_path: Path) -> None:
     async def main() -> tuple[list[int], list[str]]:
-        async with palimp.open_async(tmp_path / "m", embed_provider="none") as mem:
+        async with world.open_async(tmp_path / "m", embed_provider="none") as mem:
             alice = mem.profile("alice")
             written = await asyncio.gather(*(alice.remember(f"item {n}") for n in range(20)))
             texts = [memory.text async for memory in alice.list()]
@@ -299,3 +448,45 @@ def test_async_with_closes_and_calls_run_side_by_side(tmp_path: Path) -> None:
     # Writes that waited together share a commit, and so its txid.
     assert set(txids) == set(range(1, max(txids) + 1))
     assert sorted(texts) == sorted(f"item {n}" for n in range(20))
+
+
+def test_threads_share_a_client(world: Any, tmp_path: Path) -> None:
+    with world.open(tmp_path / "m", embed_provider="none") as mem:
+        alice = mem.profile("alice")
+        with ThreadPoolExecutor(8) as pool:
+            written = list(pool.map(lambda n: alice.remember(f"item {n}"), range(40)))
+            read = list(pool.map(alice.get, written))
+    assert [memory.text for memory in read] == [f"item {n}" for n in range(40)]
+
+
+def test_a_cancelled_task_leaves_the_client_usable(world: Any, tmp_path: Path) -> None:
+    async def main() -> list[str]:
+        async with world.open_async(tmp_path / "m", embed_provider="none") as mem:
+            alice = mem.profile("alice")
+            await alice.remember("before")
+            for turns in range(12):
+                task = asyncio.ensure_future(alice.remember(f"cancelled {turns}"))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+            await alice.remember("after")
+            return [memory.text async for memory in alice.list()]
+
+    texts = asyncio.run(main())
+    assert {"before", "after"} <= set(texts)
+    assert len(texts) == len(set(texts)) <= 14
+
+
+def test_an_asynchronous_client_outlives_its_event_loop(world: Any, tmp_path: Path) -> None:
+    mem = world.open_async(tmp_path / "m", embed_provider="none")
+    alice = mem.profile("alice")
+
+    async def write(text: str) -> int:
+        try:
+            return (await alice.remember(text)).txid
+        finally:
+            if text == "two":
+                await mem.close()
+
+    assert [asyncio.run(write(text)) for text in ("one", "two")] == [1, 2]

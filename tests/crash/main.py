@@ -160,7 +160,9 @@ class Runner:
                 story = _story(messages)
                 if self._keep is not None:
                     kept = self._keep / f"{number}"
-                    shutil.copytree(place, kept, dirs_exist_ok=True)
+                    # A socket is no file.
+                    left_out = shutil.ignore_patterns("socket")
+                    shutil.copytree(place, kept, dirs_exist_ok=True, ignore=left_out)
                     story.append(f"the folder as it was found is {kept}")
                 self.failures.append(
                     Failure(self._seed, number, life, kills, wrong, story, self._mutant_name)

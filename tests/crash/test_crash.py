@@ -68,7 +68,7 @@ def test_what_was_acknowledged_survives_kills(place: Path, tmp_path: Path) -> No
     assert code == 0, output
     assert f"{KILLS} kills" in output
     if KILLS >= KILLS_FOR_ALL:
-        assert output.count("never hit:") <= 5, output
+        assert output.count("never hit:") <= 8, output
 
 
 # What is said of each where it is found: it is found by what it does, not because it cannot run.

@@ -51,7 +51,8 @@ def main() -> None:
     subprocess.run(
         [sys.executable, "-c", SCRIPT, str(work / "memory")], env=environment, check=False
     )
-    # Locks hold nothing.
+    # Locks hold nothing, and a socket is no file.
+    (work / "memory" / "socket").unlink()
     (work / "memory" / "lock").write_text("")
     shutil.rmtree(work / "memory" / "objects" / ".stripes")
     work.rename(target)

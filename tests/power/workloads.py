@@ -337,7 +337,7 @@ class _Process:
             self._memory.maintain()
         elif kind == "cool":
             # What a full disk makes of branches that nobody uses: only the store has them.
-            engine = self._memory._transport._node.context.engine
+            engine = self._memory._transport.node.context.engine
             engine._residents.shrink_to(0, engine._look_after)
         elif kind == "export":
             name = self._word("x")

@@ -125,7 +125,7 @@ def test_without_a_tombstone_first_a_write_becomes_unreachable(
         name = decode(stored.data, Name, key) if stored else None
         if name is None or name.db_id is None:
             raise NotFound("none", code="database_not_found")
-        yield from names_module._take_off(key, stored, name)
+        yield from names_module._take_off(namespace, profile, stored, name)
 
     monkeypatch.setattr(sys.modules[__name__], "delete_profile", careless)
 

@@ -18,6 +18,7 @@ from palimp.ids import (
     parse_database_name,
     parse_profile_spec,
     random_id,
+    ulid,
 )
 
 NAMES = st.from_regex(r"\A[a-z0-9](?:[a-z0-9_]|-(?=[a-z0-9_])){0,20}[a-z0-9]\Z")
@@ -111,3 +112,17 @@ def test_ids_are_short_lower_case_words() -> None:
 
 def test_random_ids_differ() -> None:
     assert len({random_id("lin") for _ in range(100)}) == 100
+
+
+def test_ulids_sort_by_time_and_rise_within_a_millisecond() -> None:
+    made = [ulid(now_ms) for now_ms in (0, 1, 1, 1, 2, 1_700_000_000_000, (1 << 48) - 1)]
+    assert made == sorted(set(made))
+    many = [ulid(7) for _ in range(1_000)]
+    assert many == sorted(set(many))
+    for identity in made:
+        assert re.fullmatch(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", identity)
+    # The time is in the first ten characters; 01HF7YAT00 is what others make of this one.
+    assert made[5].startswith("01HF7YAT00")
+    assert ulid(1)[:10] == made[1][:10] != ulid(1 << 20)[:10]
+    # A clock that was set back is no reason to go on with another time.
+    assert ulid(5) < many[0]

@@ -16,7 +16,12 @@ WIRE_NAMES: dict[str, str] = {"topic": "topic_key", "session": "session_id", "ag
 
 
 class Request(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=WIRE_NAMES
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    rename=WIRE_NAMES,
 ):
     """A request: an unknown field is refused by name, so a misspelt filter never matches all."""
 
@@ -28,6 +33,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, rename=WIRE_NAMES):
         """Return the result as the JSON object that travels on the wire."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         return plain
+
+    def missing(self) -> str | None:
+        """Return what was to be removed and was not there; None where it was, or nothing was."""
+        return None
 
 
 class Sequenced(Generic[T]):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from ..points import Point
 from .base import Request, Result, Sequenced
 from .limits import PAGE_DEFAULT
+from .operation import DATABASE, row
 
 __all__ = [
+    "ROWS",
     "Boundary",
     "BranchInfo",
     "Branches",
@@ -164,11 +168,14 @@ class Branches(Result, Sequenced[BranchInfo], frozen=True, kw_only=True):
 class Fork(Request, frozen=True, kw_only=True):
     """Make the branch `name` of this branch as it is now, or was at the point `at`.
 
+    `from` names the branch to fork where the target does not, `checkpoint` is a point by its name.
     With `ttl` (seconds) it is a burner: it is removed by itself when the time is over.
     """
 
     name: str
+    from_: str | None = msgspec.field(default=None, name="from")
     at: str | None = None
+    checkpoint: str | None = None
     ttl: float | None = None
 
 
@@ -274,3 +281,121 @@ class Restored(Result, frozen=True, kw_only=True):
     profiles: int
     branches: int
     failed: tuple[str, ...] = ()
+
+
+_BRANCH = DATABASE + "/branches/{branch}"
+
+ROWS = (
+    row(
+        "branches.list",
+        f"GET {DATABASE}/branches",
+        ListBranches,
+        Branches,
+        "read",
+        "Read the branches of a profile.",
+    ),
+    row(
+        "branches.fork",
+        f"POST {DATABASE}/branches",
+        Fork,
+        Forked,
+        "write writes 201",
+        "Make a branch of what a branch holds, or held at a point.",
+    ),
+    row(
+        "branches.delete",
+        f"DELETE {_BRANCH}",
+        DeleteBranch,
+        DeletedBranch,
+        "admin writes idempotent 204",
+        "Remove a branch; its writers are stopped.",
+    ),
+    row(
+        "checkpoints.create",
+        f"POST {_BRANCH}/checkpoint",
+        CreateCheckpoint,
+        CheckpointInfo,
+        "admin writes",
+        "Name what a branch holds now, so that it stays readable.",
+    ),
+    row(
+        "checkpoints.list",
+        f"GET {_BRANCH}/checkpoints",
+        ListCheckpoints,
+        Checkpoints,
+        "read",
+        "Read the checkpoints of a branch.",
+    ),
+    row(
+        "checkpoints.delete",
+        f"DELETE {_BRANCH}/checkpoints/{{name}}",
+        DropCheckpoint,
+        CheckpointDropped,
+        "admin writes idempotent 204",
+        "Remove the name of a checkpoint.",
+    ),
+    row(
+        "points.list",
+        f"GET {_BRANCH}/points",
+        ListPoints,
+        PointPage,
+        "read",
+        "Read which txids of a branch can be read, forked from and returned to.",
+    ),
+    row(
+        "rewind",
+        f"POST {_BRANCH}/rewind",
+        Rewind,
+        Rewound,
+        "admin writes",
+        "Return a branch to a point, in a commit that can be undone like any other.",
+    ),
+    row(
+        "sync",
+        f"POST {DATABASE}/sync",
+        Sync,
+        Boundary,
+        "write writes idempotent",
+        "Store all that was acknowledged so far where it survives the node.",
+    ),
+    row(
+        "export",
+        f"GET {DATABASE}/export",
+        Export,
+        Exported,
+        "read",
+        "Read a branch, as it is or was at a point, as one plain SQLite file.",
+    ),
+    row(
+        "import",
+        f"POST {DATABASE}/import",
+        Import,
+        Imported,
+        "admin writes 201",
+        "Fill a profile that was never written with an exported file.",
+    ),
+    row(
+        "verify",
+        f"GET {DATABASE}/verify",
+        Verify,
+        Verification,
+        "read",
+        "Check every object of a profile's history, byte by byte.",
+    ),
+    row(
+        "manifest",
+        f"GET {DATABASE}/manifest",
+        GetManifest,
+        GotManifest,
+        "read",
+        "Read what the manifest of a branch says.",
+    ),
+    row(
+        "wake",
+        f"POST {DATABASE}/wake",
+        Wake,
+        Woken,
+        "admin writes idempotent",
+        "Build the local file of a branch from the object store.",
+    ),
+)

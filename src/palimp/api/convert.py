@@ -69,7 +69,7 @@ def _explain(message: str, cls: type[Request]) -> str:
     bare = message[: place.start()] if place else message
     unknown = _UNKNOWN.match(bare)
     if unknown:
-        known = field_names(cls)
+        known = field_names(_struct_at(cls, path))
         where = f" in {path}" if path else ""
         hint = nearest(unknown["field"], known)
         return f"unknown field {unknown['field']!r}{where}{hint}; known are {', '.join(known)}"
@@ -83,10 +83,26 @@ def _explain(message: str, cls: type[Request]) -> str:
     return f"field {path!r}: {bare}" if path else bare
 
 
+def _struct_at(cls: type[Request], path: str) -> type[Request]:
+    """Return the struct that a path of field names leads to."""
+    for part in path.split(".") if path else ():
+        name = part.partition("[")[0]
+        kinds = [field.type for field in msgspec.structs.fields(cls) if field.encode_name == name]
+        while kinds:
+            kind = kinds.pop()
+            if isinstance(kind, type) and issubclass(kind, Request):
+                cls = kind
+            else:
+                kinds += get_args(kind)
+    return cls
+
+
 def _choices(path: str, cls: type[Request]) -> list[str]:
     """Return the words a field can be, where it is one of a few; `path` names the field."""
-    name = path.partition("[")[0]
-    kinds = [field.type for field in msgspec.structs.fields(cls) if field.encode_name == name]
+    around, _, last = path.rpartition(".")
+    name = last.partition("[")[0]
+    struct = _struct_at(cls, around)
+    kinds = [field.type for field in msgspec.structs.fields(struct) if field.encode_name == name]
     choices: list[str] = []
     while kinds:
         kind = kinds.pop()

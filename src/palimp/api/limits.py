@@ -5,12 +5,28 @@ from __future__ import annotations
 __all__ = [
     "ABBREVIATION_BYTES_MAX",
     "BATCH_ITEMS_MAX",
+    "BODY_BYTES_QUERY_MAX",
+    "COLLECTIONS_MAX",
     "CONTENT_BYTES_MAX",
+    "CONTENT_TYPE_BYTES_MAX",
     "DERIVED_FROM_MAX",
+    "DOCUMENT_BYTES_MAX",
+    "DOCUMENT_CONDITIONS_MAX",
+    "DOCUMENT_DEPTH_MAX",
+    "DOCUMENT_ID_BYTES_MAX",
+    "DOCUMENT_INDEXES_MAX",
+    "DOCUMENT_PAGE_BYTES_MAX",
+    "DOCUMENT_PATH_BYTES_MAX",
+    "DOCUMENT_SECONDS_MAX",
+    "DOCUMENT_SKIP_MAX",
+    "DOCUMENT_SORT_PATHS_MAX",
     "EMBEDDING_DIMENSIONS_MAX",
     "FILTER_VALUES_MAX",
     "IMPORT_BYTES_MAX",
     "KEYWORDS_BYTES_MAX",
+    "KV_KEY_BYTES_MAX",
+    "KV_SPACE_BYTES_MAX",
+    "KV_VALUE_BYTES_MAX",
     "K_DEFAULT",
     "K_MAX",
     "LABEL_BYTES_MAX",
@@ -18,10 +34,20 @@ __all__ = [
     "PAGE_DEFAULT",
     "PAGE_MAX",
     "QUERY_BYTES_MAX",
+    "SQL_BYTES_MAX",
+    "SQL_CALLS_MAX",
+    "SQL_COLUMNS_MAX",
+    "SQL_PARAMS_MAX",
+    "SQL_RESULT_BYTES_MAX",
+    "SQL_ROWS_MAX",
+    "SQL_SECONDS_MAX",
+    "SQL_STATEMENTS_MAX",
+    "SQL_VALUE_BYTES_MAX",
     "TAGS_MAX",
     "TASK_TTL_DEFAULT_SECONDS",
     "TEXT_BYTES_MAX",
     "TTL_SECONDS_MAX",
+    "USAGE_DAYS_MAX",
     "WINDOW_MAX",
 ]
 
@@ -39,6 +65,8 @@ DERIVED_FROM_MAX = 1_000
 EMBEDDING_DIMENSIONS_MAX = 8_192
 FILTER_VALUES_MAX = 1_000
 QUERY_BYTES_MAX = 1_048_576
+# The body of an HTTP request that carries a question and no memories.
+BODY_BYTES_QUERY_MAX = 1_048_576
 # An exported file of a profile.
 IMPORT_BYTES_MAX = 4_294_967_296
 K_DEFAULT = 8
@@ -48,3 +76,36 @@ PAGE_DEFAULT = 100
 PAGE_MAX = 1_000
 TASK_TTL_DEFAULT_SECONDS = 86_400
 TTL_SECONDS_MAX = 10 * 365 * 86_400
+KV_SPACE_BYTES_MAX = 128
+KV_KEY_BYTES_MAX = 1_024
+KV_VALUE_BYTES_MAX = 16_777_216
+CONTENT_TYPE_BYTES_MAX = 256
+# Collections of vectors in a profile.
+COLLECTIONS_MAX = 1_000
+# One document, and one filter or update, as JSON.
+DOCUMENT_BYTES_MAX = 1_048_576
+# Objects and lists within each other, the document or filter itself among them.
+DOCUMENT_DEPTH_MAX = 32
+DOCUMENT_ID_BYTES_MAX = 256
+DOCUMENT_PATH_BYTES_MAX = 512
+DOCUMENT_CONDITIONS_MAX = 1_000
+DOCUMENT_SORT_PATHS_MAX = 8
+DOCUMENT_SKIP_MAX = 100_000
+DOCUMENT_INDEXES_MAX = 32
+# How long a find, a count, an update or a delete may take.
+DOCUMENT_SECONDS_MAX = 5
+# A page of documents ends where it is this large, and says how to go on.
+DOCUMENT_PAGE_BYTES_MAX = 16_777_216
+# SQL of a caller's own: one call's statements, the text and values of each, what all of them give,
+# how long they may take, and how many functions one statement may call.
+SQL_STATEMENTS_MAX = 1_000
+SQL_BYTES_MAX = 1_048_576
+SQL_PARAMS_MAX = 32_766
+SQL_VALUE_BYTES_MAX = 1_048_576
+SQL_COLUMNS_MAX = 256
+SQL_CALLS_MAX = 1_000
+SQL_ROWS_MAX = 10_000
+SQL_RESULT_BYTES_MAX = 33_554_432
+SQL_SECONDS_MAX = 5
+# Days of usage in one answer: a year, and the month before it.
+USAGE_DAYS_MAX = 400

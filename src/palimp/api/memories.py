@@ -8,9 +8,11 @@ import msgspec
 
 from .base import Request, Result, Sequenced
 from .limits import PAGE_DEFAULT
+from .operation import PROFILE, row
 
 __all__ = [
     "MEMORY_TYPES",
+    "ROWS",
     "Filters",
     "Forget",
     "Forgotten",
@@ -237,3 +239,59 @@ class Forgotten(Result, frozen=True, kw_only=True):
     id: str
     forgotten: bool
     txid: int
+
+    def missing(self) -> str | None:
+        """Return what was not there."""
+        return None if self.forgotten else f"no memory {self.id!r:.80}"
+
+
+ROWS = (
+    row(
+        "memories.ingest",
+        f"POST {PROFILE}/memories",
+        Ingest,
+        Ingested,
+        "write writes idempotent 201",
+        "Write 1 to 1,000 memories in one transaction; the same memory twice is a duplicate.",
+    ),
+    row(
+        "memories.get",
+        f"GET {PROFILE}/memories/{{id}}",
+        GetMemory,
+        GotMemory,
+        "read",
+        "Read one memory with the ids it supersedes and is superseded by.",
+    ),
+    row(
+        "memories.list",
+        f"GET {PROFILE}/memories",
+        ListMemories,
+        MemoryPage,
+        "read",
+        "Read memories page by page, newest first, by filter.",
+    ),
+    row(
+        "memories.supersede",
+        f"POST {PROFILE}/memories/{{id}}/supersede",
+        Supersede,
+        Written,
+        "write writes idempotent 201",
+        "Replace a memory by a newer one; the old one stays in its history.",
+    ),
+    row(
+        "memories.forget",
+        f"DELETE {PROFILE}/memories/{{id}}",
+        Forget,
+        Forgotten,
+        "write writes idempotent 204",
+        "Remove one memory from the present: row, index entry and vectors.",
+    ),
+    row(
+        "memories.history",
+        f"GET {PROFILE}/history",
+        HistoryOf,
+        History,
+        "read",
+        "Read how a memory or a topic changed, oldest first.",
+    ),
+)

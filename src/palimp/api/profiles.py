@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .base import Request, Result
 from .limits import PAGE_DEFAULT
+from .operation import row
 
 __all__ = [
+    "API_VERSION",
+    "ROWS",
+    "GetNode",
     "ListNames",
     "ListProfiles",
     "Maintain",
     "Maintained",
     "NameEntry",
     "NamePage",
+    "NodeInfo",
     "ProfileEntry",
     "ProfilePage",
 ]
+
+# Rises with a change of the wire that older clients cannot follow.
+API_VERSION = 1
 
 
 class ListProfiles(Request, frozen=True, kw_only=True):
@@ -65,8 +75,9 @@ class Maintain(Request, frozen=True, kw_only=True):
 class Maintained(Result, frozen=True, kw_only=True):
     """What was done.
 
-    Profiles looked at, vectors written, expired tasks removed; snapshots made of long histories,
-    references and objects of history that were due, burner branches whose time was over.
+    Profiles looked at, vectors written, expired tasks and keys removed; snapshots made of long
+    histories, references and objects of history that were due, burner branches whose time was
+    over; memories and objects of the audit that policies do not let stay.
     """
 
     profiles: int
@@ -76,3 +87,64 @@ class Maintained(Result, frozen=True, kw_only=True):
     references_dropped: int = 0
     objects_deleted: int = 0
     branches_expired: int = 0
+    swept: int = 0
+    audit_objects_deleted: int = 0
+
+
+class GetNode(Request, frozen=True, kw_only=True):
+    """Read what this node is."""
+
+
+class NodeInfo(Result, frozen=True, kw_only=True):
+    """What a node is, as far as its callers may know.
+
+    `release` is that of the package, `api` the version of the wire. `object_store` is where the
+    history is kept, `store_id` the identity of that store. `folder` is in what folder the process
+    `process` keeps its local files. `settings` are those that all processes on one folder share.
+    """
+
+    release: str
+    api: int
+    node: str
+    process: int
+    folder: str
+    object_store: str
+    store_id: str
+    durability: str
+    settings: dict[str, Any]
+
+
+ROWS = (
+    row(
+        "profiles.list",
+        "GET /v1/memory/{namespace}",
+        ListProfiles,
+        ProfilePage,
+        "read",
+        "Read the profiles of a namespace.",
+    ),
+    row(
+        "names.list",
+        "GET /v1/memory",
+        ListNames,
+        NamePage,
+        "read",
+        "Read the namespaces and profiles of the whole store.",
+    ),
+    row(
+        "node.info",
+        "GET /v1/node",
+        GetNode,
+        NodeInfo,
+        "read",
+        "Read what this node is: its release, process, store and settings.",
+    ),
+    row(
+        "maintain",
+        "POST /v1/maintain",
+        Maintain,
+        Maintained,
+        "admin writes idempotent",
+        "Run the background work that is due: missing vectors, expired tasks and keys.",
+    ),
+)

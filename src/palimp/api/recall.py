@@ -9,9 +9,11 @@ from ..errors import Invalid
 from .base import Result, Sequenced
 from .limits import K_DEFAULT
 from .memories import Filters, Memory
+from .operation import PROFILE, row
 from .sessions import TurnHit
 
 __all__ = [
+    "ROWS",
     "Dropped",
     "Explain",
     "Feature",
@@ -151,3 +153,15 @@ def _render(number: int, hit: Hit) -> str:
         who = f"{_one_line(memory.speaker)}: " if memory.speaker and len(quoted) > 1 else ""
         lines += [f"> {line}" for line in (who + memory.text).splitlines() or [""]]
     return "\n".join(lines)
+
+
+ROWS = (
+    row(
+        "recall",
+        f"POST {PROFILE}/recall",
+        RecallRequest,
+        Recall,
+        "read",
+        "Rank the memories that matter to a question, and say why.",
+    ),
+)

@@ -6,8 +6,10 @@ from typing import Any
 
 from .base import Request, Result, Sequenced
 from .limits import PAGE_DEFAULT
+from .operation import PROFILE, row
 
 __all__ = [
+    "ROWS",
     "Append",
     "Appended",
     "EndSession",
@@ -158,3 +160,49 @@ class SessionPage(Result, frozen=True, kw_only=True):
     sessions: tuple[SessionInfo, ...]
     next_cursor: str | None
     txid: int
+
+
+_SESSION = PROFILE + "/sessions/{session_id}"
+
+ROWS = (
+    row(
+        "sessions.list",
+        f"GET {PROFILE}/sessions",
+        ListSessions,
+        SessionPage,
+        "read",
+        "Read the sessions of a profile, most recently active first.",
+    ),
+    row(
+        "sessions.append",
+        f"POST {_SESSION}/turns",
+        Append,
+        Appended,
+        "write writes 201",
+        "Append turns to a session's transcript in one transaction.",
+    ),
+    row(
+        "sessions.window",
+        f"GET {_SESSION}/turns",
+        Window,
+        Turns,
+        "read",
+        "Read the last turns of a session, oldest first.",
+    ),
+    row(
+        "sessions.search",
+        f"POST {_SESSION}/search",
+        SearchTurns,
+        TurnSearch,
+        "read",
+        "Rank the turns of one session.",
+    ),
+    row(
+        "sessions.end",
+        f"DELETE {_SESSION}",
+        EndSession,
+        EndedSession,
+        "write writes idempotent 204",
+        "End a session: remove its tasks and, when asked, its transcript.",
+    ),
+)

@@ -6,7 +6,7 @@ from itertools import islice
 
 import click
 
-from ..api import BranchInfo
+from ..api import BranchInfo, Wake, Woken
 from ..ids import parse_profile_spec
 from ..points import Point
 from .common import Place, at_option, echo_json, echo_txid, place_options, profile_argument, when
@@ -54,6 +54,7 @@ def fork(place: Place, branch: str, name: str, at: str | None, ttl: float | None
     with place.profile(branch) as store:
         made = store.fork(name, at=point, ttl=ttl)
         (info,) = (one for one in made.branches() if one.name == name)
+    echo_txid(info.txid)
     if place.as_json:
         echo_json(info)
         return
@@ -87,11 +88,11 @@ def checkpoint(place: Place, branch: str, name: str) -> None:
     with place.profile(branch) as store:
         store.checkpoint(name)
         (made,) = (one for one in store.checkpoints() if one.name == name)
+    echo_txid(made.txid)
     if place.as_json:
         echo_json(made)
         return
     click.echo(f"checkpoint {name}")
-    echo_txid(made.txid)
 
 
 @command.command("checkpoints")
@@ -149,12 +150,12 @@ def rewind(place: Place, branch: str, point: str) -> None:
     """
     with place.profile(branch) as store:
         done = store.rewind(Point.parse(point))
+    echo_txid(done.txid)
     if place.as_json:
         echo_json({**done.to_dict(), "undo": str(done.undo)})
         return
     click.echo(f"{branch} holds again what it held at txid {done.to_txid}")
     click.echo(f"  to undo: palimp branch rewind {branch} {done.undo}")
-    echo_txid(done.txid)
 
 
 @command.command("sync")
@@ -163,12 +164,29 @@ def rewind(place: Place, branch: str, point: str) -> None:
 def sync(place: Place, branch: str) -> None:
     """Return when all that was acknowledged so far survives this machine."""
     with place.profile(branch) as store:
-        reached = store.sync()
+        txid = int(store.sync().value)
+    echo_txid(txid)
     if place.as_json:
-        echo_json({"txid": reached.value})
+        echo_json({"txid": txid})
         return
     click.echo(f"{branch} is stored")
-    echo_txid(int(reached.value))
+
+
+@command.command("wake")
+@_branch_argument
+@place_options
+def wake(place: Place, branch: str) -> None:
+    """Build the local file of a branch from the object store now, before it is asked for.
+
+    `palimp restore` does that for every branch of every profile.
+    """
+    with place.profile(branch) as store:
+        done: Woken = store.client.call("wake", store.target, Wake())
+    echo_txid(done.txid)
+    if place.as_json:
+        echo_json(done)
+        return
+    click.echo(f"{branch} is here")
 
 
 def _line(branch: BranchInfo) -> str:

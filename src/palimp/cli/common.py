@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, TypeVar
@@ -23,9 +24,11 @@ __all__ = [
     "at_option",
     "echo_json",
     "echo_txid",
+    "folder_options",
     "given",
     "json_lines",
     "object_store_option",
+    "parse_json",
     "place_options",
     "profile_argument",
     "when",
@@ -33,63 +36,128 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_URL_VARIABLE = "PALIMP_URL"
+
 
 class Place:
-    """Where a command works, and how it answers."""
+    """Where a command works, a folder or a node, and how it answers.
+
+    What the command line says wins over `PALIMP_URL`, that over a folder nobody named. Raises
+    `Invalid` where both a folder and a node are named, or an option that fits neither.
+    """
 
     def __init__(
-        self, data: str | None, namespace: str, as_json: bool, object_store: str | None = None
+        self,
+        *,
+        data: str | None = None,
+        url: str | None = None,
+        token: str | None = None,
+        namespace: str = "default",
+        as_json: bool = False,
+        object_store: str | None = None,
     ) -> None:
         self.data = data
         self.namespace = namespace
         self.as_json = as_json
-        self._settings = given({"object_store": object_store})
+        ambient = os.environ.get(_URL_VARIABLE) or None
+        self.url = url if url is not None or data is not None else ambient
+        self._url = url
+        self._token = token
+        self._object_store = object_store
+        # No message shows the URL: a careless one holds a password.
+        if url is not None and data is not None:
+            raise Invalid(f"--url and --data {data}: a command works on one of them; leave one out")
+        if self.url is not None and object_store is not None:
+            raise Invalid(
+                f"--object-store {object_store} with {'--url' if url else _URL_VARIABLE}: a node "
+                "knows where its history is; leave one out, or name the folder with --data"
+            )
+        if self.url is None and token is not None:
+            raise Invalid("--token is for a node, and this works on a folder; add --url")
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """Open the folder for one command."""
-        with palimp.open(self.data, **self._settings) as mem:
-            yield mem
+        """Reach the node, or open the folder, for one command."""
+        if self.url is not None:
+            # Without --url, `connect` reads the variable itself and names it in what it refuses.
+            with palimp.connect(self._url, token=self._token) as mem:
+                yield mem
+        else:
+            settings = given({"object_store": self._object_store})
+            with palimp.open(self.data, **settings) as mem:
+                yield mem
 
     @contextmanager
     def profile(self, name: str) -> Iterator[Profile]:
-        """Open the folder and name a profile in it."""
+        """Reach the node, or open the folder, and name a profile in it."""
         with self.client() as mem:
             yield mem.profile(name, namespace=self.namespace)
 
     @contextmanager
     def reading(self, name: str, at: str | None) -> Iterator[Profile | PastProfile]:
-        """Open the folder and name a profile in it, as it is or as it was at a point."""
+        """Like `profile`, as it is or as it was at a point."""
         point = None if at is None else Point.parse(at)
         with self.profile(name) as store:
             yield store if point is None else store.at(point)
 
 
+_data_option = click.option(
+    "--data",
+    metavar="FOLDER",
+    help="Folder with the memories. [default: PALIMP_DATA_DIR, else ./memory]",
+)
+_url_option = click.option(
+    "--url", help="A node instead of a folder. [default: PALIMP_URL, unless --data is given]"
+)
+_token_option = click.option(
+    "--token", help="The node's credential. [default: PALIMP_TOKEN, which `ps` does not show]"
+)
+_namespace_option = click.option(
+    "--namespace", default="default", show_default=True, help="Namespace."
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+_PLACED = ("data", "url", "token", "namespace", "as_json", "object_store")
+
+
 def place_options(command: F) -> F:
-    """Add --data, --namespace and --json, and hand them on as `place`.
+    """Add --data, --url, --token, --namespace and --json, and hand them on as `place`.
 
     So is what `object_store_option` adds.
     """
+    placed: F = _placed(command, _data_option, _url_option, _token_option)
+    return placed
 
-    @click.option(
-        "--data",
-        metavar="FOLDER",
-        help="Folder with the memories. [default: PALIMP_DATA_DIR, else ./memory]",
-    )
-    @click.option("--namespace", default="default", show_default=True, help="Namespace.")
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+def folder_options(command: F) -> F:
+    """Add the options of `place_options` to a command that only makes sense on a folder.
+
+    It has no --url; where `PALIMP_URL` says that a node is meant, it is refused until --data says
+    otherwise.
+    """
+
     @functools.wraps(command)
-    def wrapped(
-        *args: Any,
-        data: str | None,
-        namespace: str,
-        as_json: bool,
-        object_store: str | None = None,
-        **rest: Any,
-    ) -> Any:
-        return command(*args, place=Place(data, namespace, as_json, object_store), **rest)
+    def on_folder(*args: Any, place: Place, **rest: Any) -> Any:
+        if place.url is not None:
+            raise Invalid(
+                f"{_URL_VARIABLE} names a node, and this command works on a folder, not on a node; "
+                "name the folder with --data"
+            )
+        return command(*args, place=place, **rest)
 
-    return wrapped  # type: ignore[return-value]
+    placed: F = _placed(on_folder, _data_option)
+    return placed
+
+
+def _placed(command: Any, *where: Callable[[Any], Any]) -> Any:
+    @functools.wraps(command)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        placed = {name: options.pop(name) for name in _PLACED if name in options}
+        return command(*args, place=Place(**placed), **options)
+
+    decorated: Any = wrapped
+    for option in reversed((*where, _namespace_option, _json_option)):
+        decorated = option(decorated)
+    return decorated
 
 
 profile_argument = click.argument("profile")
@@ -139,14 +207,22 @@ def json_lines(stream: IO[str]) -> Iterator[tuple[int, Any | Invalid]]:
         if not stripped:
             continue
         try:
-            value = json.loads(stripped, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            yield number, Invalid(f"line {number} is not JSON: {error}")
+            value = parse_json(stripped)
+        except Invalid as error:
+            yield number, Invalid(f"line {number} is {error}")
             continue
         if isinstance(value, list):
             yield from ((number, element) for element in value)
         else:
             yield number, value
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text; raises `Invalid` where it is none."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Invalid(f"not JSON: {error}") from error
 
 
 def _refuse_constant(name: str) -> Any:

@@ -35,8 +35,11 @@ def command() -> None:
     folder = Path(tempfile.mkdtemp(prefix="palimp-demo-")) / "memory"
     conversation = _conversation()
     os.environ["PALIMP_DATA_DIR"] = str(folder)
+    on_node = os.environ.pop("PALIMP_URL", None)
     click.echo("Every command below can be repeated as it stands, after:")
     _show(f"export PALIMP_DATA_DIR={shlex.quote(str(folder))}")
+    if on_node is not None:
+        _show("unset PALIMP_URL")
     if shutil.which("palimp") is None:
         _show(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
 

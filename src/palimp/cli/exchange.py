@@ -27,11 +27,11 @@ def export(place: Place, branch: str, file: Path, at: str | None) -> None:
     point = None if at is None else Point.parse(at)
     with place.profile(branch) as store:
         txid = store.export(file, at=point)
+    echo_txid(txid)
     if place.as_json:
         echo_json({"file": str(file), "bytes": file.stat().st_size, "txid": txid})
         return
     click.echo(f"{file}: {file.stat().st_size:,} bytes")
-    echo_txid(txid)
 
 
 @click.command("import")
@@ -46,8 +46,8 @@ def import_(place: Place, file: Path, profile: str) -> None:
     """
     with place.profile(profile) as store:
         txid = store.import_(file)
+    echo_txid(txid)
     if place.as_json:
         echo_json({"profile": profile, "txid": txid})
         return
     click.echo(f"{profile} holds what {file} holds")
-    echo_txid(txid)

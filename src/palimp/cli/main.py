@@ -4,43 +4,54 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from .. import __version__
 from ..errors import Error
+from ..version import __version__
 
-__all__ = ["COMMANDS", "cli", "main"]
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = ["COMMANDS", "COMPLETE_VARIABLE", "PROGRAM", "cli", "main"]
 
 # Command -> module (and name in it, if not `command`) and what it is for. A command outside this
 # table does not exist.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "audit": ("audit", "Read and check who did what."),
     "branch": ("branch", "Checkpoint, rewind, fork and list branches."),
+    "catalog": ("catalog", "Make the operator's indexes again."),
+    "completions": ("completions", "Print the completion script of a shell."),
+    "db": ("control:db", "Make, list and delete databases."),
     "debug": ("debug", "Show what the engine keeps."),
     "demo": ("demo", "Show the main job on a sample conversation."),
+    "docs": ("docs", "Write and find documents."),
     "eval": ("evaluate", "Measure recall on public data."),
     "export": ("exchange:export", "Write a profile as one plain SQLite file."),
     "import": ("exchange:import_", "Fill a new profile from an exported file."),
+    "init": ("init", "Say what is reachable and configured, and what to do next."),
+    "keygen": ("control:keygen", "Print a new signing key for tokens."),
+    "kv": ("kv", "Keep small state by key."),
     "ltx": ("ltx", "Check, show and restore segment files."),
     "maintain": ("maintain", "Run the background work that is due now."),
+    "mcp": ("mcp", "Serve memory tools to an agent (MCP)."),
     "memory": ("memory", "Write, recall, supersede, forget memories."),
+    "namespace": ("control:namespace", "List and delete namespaces."),
+    "policy": ("policy", "Say what may be kept, and for how long."),
     "restore": ("restore", "Build the local files from an object store."),
+    "serve": ("serve", "Serve a folder over HTTP."),
     "session": ("session", "Append to, read and search transcripts."),
+    "setup": ("setup", "Make an agent tool use the memories over MCP."),
+    "sql": ("sql", "Run SQL on tables of your own."),
+    "token": ("control:token", "Mint tokens for callers of a node."),
+    "vectors": ("vectors", "Write and search collections of vectors."),
     "verify": ("verify", "Check every object of the history."),
 }
 
-# What to do next, by the error's code: the message says what happened, this says where to look.
-_HINTS = {
-    "invalid_request": "see the command's --help for what it takes",
-    "payload_too_large": "send it in smaller pieces",
-    "not_found": "`palimp memory list PROFILE` or `branch points PROFILE` shows what there is",
-    "branch_not_found": "`palimp branch list PROFILE` shows what there is",
-    "already_exists": "choose another name, or remove what has it",
-    "conflict": "`palimp memory history PROFILE ID` shows what holds now",
-    "unavailable": "nothing was changed by this command; repeat it when the cause is gone",
-    "internal": "this should not happen; please report it with the output of PALIMP_DEBUG=1",
-}
-_IN_DOUBT = "it may have been done all the same: look before you repeat it"
+PROGRAM = "palimp"
+# What the completion scripts set; it begins with `_`, so it is no setting.
+COMPLETE_VARIABLE = "_PALIMP_COMPLETE"
 
 
 class _Lazy(click.Group):
@@ -57,6 +68,17 @@ class _Lazy(click.Group):
         command: click.Command = getattr(module, attribute or "command")
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=COMMANDS[name][1])
+            for name in sorted(COMMANDS)
+            if name.startswith(incomplete)
+        ]
+        # Past the group's own answer, which imports every command for its help.
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name][1]) for name in sorted(COMMANDS)])
@@ -65,7 +87,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="palimp")
 def cli() -> None:
-    """Palimpsest: memory for agents, in a folder on this machine.
+    """Palimpsest: memory for agents, in a folder on this machine or on a node.
 
     \b
     Try it:
@@ -73,17 +95,21 @@ def cli() -> None:
       palimp memory remember alice "Prefers aisle seats" --topic user.seat
       palimp memory recall alice "which seat does she like?"
 
-    Commands on memories take --data FOLDER (default: PALIMP_DATA_DIR, else ./memory) and --json.
+    Commands on memories take --data FOLDER (default: PALIMP_DATA_DIR, else ./memory), or --url and
+    --token for a node (default: PALIMP_URL and PALIMP_TOKEN), and --json.
     """
 
 
 def main() -> None:
     """Run a command; an error of ours is one line on stderr and exit code 1, never a traceback."""
     try:
-        cli()
+        # The same name however it was started, `python -m palimp` too.
+        cli(prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE)
     except Error as error:
+        from .hints import hint
+
         click.echo(f"palimp: {error.code}: {error}", err=True)
-        hint = _IN_DOUBT if error.details.get("in_doubt") else _HINTS.get(error.code)
-        if hint:
-            click.echo(f"  hint: {hint}", err=True)
+        next_step = hint(error)
+        if next_step is not None:
+            click.echo(f"  hint: {next_step}", err=True)
         sys.exit(1)

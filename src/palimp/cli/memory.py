@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import IO, Any
 
 import click
 
-from ..api import MEMORY_TYPES, Memory, Recall, Written
-from ..api.limits import BATCH_ITEMS_MAX, K_DEFAULT
+from ..api import (
+    MEMORY_TYPES,
+    Forget,
+    Forgotten,
+    ListNames,
+    Memory,
+    NamePage,
+    Recall,
+    Target,
+    Written,
+)
+from ..api.limits import BATCH_ITEMS_MAX, K_DEFAULT, PAGE_MAX
+from ..client import Client
 from ..errors import Error, Invalid
 from .common import (
     Place,
@@ -20,7 +32,7 @@ from .common import (
     profile_argument,
     when,
 )
-from .transcript import ImportSummary, read_transcript
+from .importing.command import import_
 
 _TYPES = click.Choice(MEMORY_TYPES)
 
@@ -135,40 +147,15 @@ def ingest(place: Place, profile: str, file: IO[str]) -> None:
             txid = done.txid
             for result in done:
                 counts[result.status] = counts.get(result.status, 0) + 1
+    if items:
+        echo_txid(txid)
     if place.as_json:
         echo_json({"counts": counts, "txid": txid})
         return
     click.echo(", ".join(f"{number} {status}" for status, number in counts.items()) or "no lines")
-    echo_txid(txid)
 
 
-@command.command("import")
-@profile_argument
-@click.argument("file", type=click.File("r", encoding="utf-8", errors="surrogateescape"))
-@place_options
-@click.pass_context
-def import_(context: click.Context, place: Place, profile: str, file: IO[str]) -> None:
-    """Write the turns of a transcript FILE as events, one JSON object a line.
-
-    A line has `text` (or `content`), and may have `session`, `speaker` (or `role`), `at` and `id`.
-    Doing it again writes nothing twice. A broken line is named and passed over; the exit code is
-    then 1.
-    """
-    summary = ImportSummary()
-    with place.profile(profile) as store:
-        for batch in read_transcript(file, summary):
-            for result in store.ingest(batch):
-                summary.counts[result.status] += 1
-    for line, reason in summary.broken:
-        click.echo(f"line {line}: {reason}", err=True)
-    if place.as_json:
-        echo_json(summary.to_dict())
-    else:
-        click.echo(
-            f"{summary.counts['created']} events written, {summary.counts['duplicate']} were there "
-            f"already, {len(summary.broken)} lines could not be read"
-        )
-    context.exit(1 if summary.broken else 0)
+command.add_command(import_)
 
 
 @command.command("recall")
@@ -283,34 +270,51 @@ def history(place: Place, profile: str, id: str | None, topic: str | None, at: s
 def forget(place: Place, profile: str, id: str) -> None:
     """Remove memory ID from the present: row, index entry and vectors."""
     with place.profile(profile) as store:
-        forgotten = store.forget(id)
+        # The client's method answers yes or no; here the txid is wanted too.
+        done: Forgotten = store.client.call("memories.forget", store.target, Forget(id=id))
+    echo_txid(done.txid)
     if place.as_json:
-        echo_json({"id": id, "forgotten": forgotten})
+        echo_json(done)
         return
-    click.echo(f"forgotten {id}" if forgotten else f"there was no memory {id}")
+    click.echo(f"forgotten {id}" if done.forgotten else f"there was no memory {id}")
 
 
 @command.command("profiles")
+@click.option("--all", "every", is_flag=True, help="Of every namespace: NAMESPACE--PROFILE.")
 @place_options
-def profiles(place: Place) -> None:
+def profiles(place: Place, every: bool) -> None:
     """List the profiles of a namespace."""
     with place.client() as mem:
-        names = [profile.name for profile in mem.profiles(namespace=place.namespace)]
+        if every:
+            found = list(_names(mem))
+        else:
+            found = [(one.namespace, one.name) for one in mem.profiles(namespace=place.namespace)]
     if place.as_json:
-        echo_json({"profiles": [{"profile": name} for name in names]})
+        echo_json({"profiles": [{"namespace": space, "profile": name} for space, name in found]})
         return
-    for name in names:
-        click.echo(name)
+    for namespace, name in found:
+        click.echo(f"{namespace}--{name}" if every else name)
+
+
+def _names(mem: Client) -> Iterator[tuple[str, str]]:
+    cursor = None
+    while True:
+        request = ListNames(limit=PAGE_MAX, cursor=cursor)
+        page: NamePage = mem.call("names.list", Target(), request)
+        yield from ((entry.namespace, entry.profile) for entry in page.names)
+        cursor = page.next_cursor
+        if cursor is None:
+            return
 
 
 def _print_written(place: Place, written: Written) -> None:
+    echo_txid(written.txid)
     if place.as_json:
         echo_json(written)
         return
     click.echo(f"{written.status} {written.id}")
     for old in written.superseded:
         click.echo(f"  supersedes {old}")
-    echo_txid(written.txid)
 
 
 def _print_memory(memory: Memory) -> None:

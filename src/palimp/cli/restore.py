@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import click
 
-from .common import Place, echo_json, object_store_option, place_options
+from .common import Place, echo_json, folder_options, object_store_option
 
 
 @click.command("restore")
 @object_store_option
-@place_options
+@folder_options
 @click.pass_context
 def command(context: click.Context, place: Place) -> None:
     """Build the local file of every branch of every profile from the object store.
 
-    Works in an empty folder too: that is how a machine is replaced. Exit code 1 if one of them
-    could not be restored; the others are.
+    Works on a folder, not on a node, and in an empty one too: that is how a machine is replaced.
+    Exit code 1 if one of them could not be restored; the others are.
 
     \b
     palimp restore --object-store s3://bucket/prefix --data ./memory

@@ -34,11 +34,11 @@ def append(place: Place, profile: str, session: str, role: str, content: str, **
     """
     with place.profile(profile) as store:
         done = store.session(session).append(role, content, **more)
+    echo_txid(done.txid)
     if place.as_json:
         echo_json(done)
         return
     click.echo(f"turn {done.seq}")
-    echo_txid(done.txid)
 
 
 @command.command("window")
@@ -104,11 +104,11 @@ def end(place: Place, profile: str, session: str, turns: bool) -> None:
     """Remove the session's tasks and, with --turns, its transcript; other memories stay."""
     with place.profile(profile) as store:
         done = store.session(session).end(turns=turns)
+    echo_txid(done.txid)
     if place.as_json:
         echo_json(done)
         return
     click.echo(f"removed {done.tasks} tasks and {done.turns} turns")
-    echo_txid(done.txid)
 
 
 def _print_turn(turn: Turn) -> None:

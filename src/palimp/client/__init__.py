@@ -7,22 +7,52 @@ from __future__ import annotations
 
 from ._async import (
     AsyncClient,
+    AsyncDocuments,
+    AsyncDocumentsReading,
+    AsyncKeySpace,
+    AsyncKeySpaceReading,
     AsyncPastProfile,
     AsyncProfile,
     AsyncSession,
     AsyncTranscript,
+    AsyncVectors,
+    AsyncVectorsReading,
 )
-from ._sync import Client, PastProfile, Profile, Session, Transcript
+from ._sync import (
+    Client,
+    Documents,
+    DocumentsReading,
+    KeySpace,
+    KeySpaceReading,
+    PastProfile,
+    Profile,
+    Session,
+    Transcript,
+    Vectors,
+    VectorsReading,
+)
 
 __all__ = [
     "AsyncClient",
+    "AsyncDocuments",
+    "AsyncDocumentsReading",
+    "AsyncKeySpace",
+    "AsyncKeySpaceReading",
     "AsyncPastProfile",
     "AsyncProfile",
     "AsyncSession",
     "AsyncTranscript",
+    "AsyncVectors",
+    "AsyncVectorsReading",
     "Client",
+    "Documents",
+    "DocumentsReading",
+    "KeySpace",
+    "KeySpaceReading",
     "PastProfile",
     "Profile",
     "Session",
     "Transcript",
+    "Vectors",
+    "VectorsReading",
 ]

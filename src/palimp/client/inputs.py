@@ -23,6 +23,7 @@ from ..api import (
     SearchTurns,
     Supersede,
     TurnInput,
+    VectorInput,
     to_request,
 )
 from ..api.base import Request
@@ -36,6 +37,7 @@ from .fields import IdLike, MemoryLike, PointLike
 __all__ = [
     "append_request",
     "check_free",
+    "documents",
     "fork_request",
     "history_request",
     "import_request",
@@ -49,6 +51,7 @@ __all__ = [
     "supersede_request",
     "text_id",
     "turn",
+    "vector_items",
 ]
 
 R = TypeVar("R", bound=Request)
@@ -131,6 +134,25 @@ def search_request(session: str, query: str | None, embedding: Any, k: int) -> S
     """Return the request that searches a transcript."""
     fields = {"session": session, "query": query, "embedding": embedding, "k": k}
     return to_request(SearchTurns, fields, "search")
+
+
+def vector_items(vectors: Iterable[Mapping[str, Any] | VectorInput]) -> list[VectorInput]:
+    """Return the vectors of a batch; errors name the item's index."""
+    listed = _listed(vectors, "upsert_all", "vectors")
+    items = []
+    for index, item in enumerate(listed):
+        try:
+            items.append(_convert(VectorInput, item, "vector"))
+        except Error as error:
+            raise in_batch(error, "items", index, len(listed)) from error
+    return items
+
+
+def documents(
+    given: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+) -> list[Mapping[str, Any]]:
+    """Return the documents of a batch; one alone is a batch of one."""
+    return [given] if isinstance(given, Mapping) else _listed(given, "insert", "documents")
 
 
 def options(durability: Durability | None, request_id: str | None) -> Options:

@@ -76,6 +76,7 @@ class Branch:
             committed=self._committed,
             clock=parts.clock,
             queue_depth=parts.options.queue_depth,
+            metrics=parts.metrics,
         )
         self.copy = LocalCopy(parts, name, self.key, self.local)
         self.files = self.copy.files
@@ -137,8 +138,9 @@ class Branch:
         *,
         durable: bool = False,
         repeat: Repeat | None = None,
+        alone: bool = False,
     ) -> Committed[T]:
-        """Run `operation` in a transaction of a round and commit it; all of it or nothing.
+        """Run `operation` in a transaction of a round, or `alone`; all of it or nothing.
 
         With `durable` it returns when object storage has it. Where the store fails after the
         commit the error is `Unavailable` with `in_doubt` and the `txid`: repeating the same
@@ -146,7 +148,8 @@ class Branch:
         """
         # A repeat is answered all the same: it may have been committed, and waits for that.
         refused = durable and self.is_stuck
-        done = self.local.write(self._refuse_durable if refused else operation, repeat)
+        run = self._refuse_durable if refused else operation
+        done = self.local.write(run, repeat, alone=alone)
         if durable:
             self.wait_shipped(done.txid)
         return done
@@ -413,6 +416,7 @@ class Branch:
         if before and before.owner and before.owner.node != parts.node:
             what = "%s: epoch %d taken over from node %s by this node %s"
             _LOG.warning(what, self.name, before.epoch + 1, before.owner.node, parts.node)
+            parts.metrics.add("branches_taken_over")
         known = self.copy.opened and before is not None and self.copy.manifest == before
         if not known:
             self.copy.settle(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ import msgspec
 
 from ..clock import Clock
 from ..errors import Conflict, Error, Invalid, NotFound, Unavailable
-from ..ids import MAIN
+from ..ids import MAIN, PROFILE_CHARS_MAX
 from ..observe import Metrics, logger
 from ..points import Point
 from ..store import ObjectStore
@@ -22,15 +23,16 @@ from .branch import Boundary, Branch
 from .driver import Outside, drive
 from .exchange import plain_file
 from .files import BranchFiles
-from .importing import checked_file, import_database
+from .gauges import Gauges, measure
+from .importing import Complete, checked_file, complete_nothing, import_database
 from .keeper import Keeper
 from .lanes import LaneQueue, Lanes
 from .local_database import Repeat, Template
 from .lookup import Address, Lookup
 from .options import Options, Parts
 from .past import Past, PastDatabase
-from .protocol import Located
-from .protocol.records import encode
+from .protocol import Found, Located
+from .protocol.records import Name, encode
 from .protocol.requests import RecordEpoch
 from .residents import Key, Residents, free_bytes
 from .rewinding import Rewind, rewind
@@ -95,7 +97,8 @@ class Engine:
 
     `root` holds the local files (`hot/`) and `cache` the restored earlier states; both can be
     rebuilt from the store, except what was not shipped yet. `node` names this node in messages and
-    manifests. `prepare` fills a new database, `check` looks at one before it is used.
+    manifests. `prepare` fills a new database, `check` looks at one before it is used, `complete`
+    adds to a new one what later writes make of the objects of these names.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class Engine:
         check: Callable[[apsw.Connection, str], None],
         node: str,
         clock: Clock,
+        complete: Complete = complete_nothing,
         options: Options | None = None,
         metrics: Metrics | None = None,
     ) -> None:
@@ -118,6 +122,7 @@ class Engine:
         self._clock = clock
         self._outside = Outside(store, clock, self._record_epoch)
         self._template = Template(prepare)
+        self._complete = complete
         self._keeper = Keeper(
             clock, self.options.ship_interval, self._tick_seconds(), self._ship, self._tick
         )
@@ -166,6 +171,19 @@ class Engine:
         Those of a namespace, or of the whole store, after one of them.
         """
         return self._lookup.names(namespace, after, limit)
+
+    def namespaces(self, after: str | None = None, limit: int = 1_000) -> list[str]:
+        """Return up to `limit` namespaces that have profiles, after one; a request for each."""
+        found: list[str] = []
+        while len(found) < limit:
+            # Beyond every name in the one before.
+            start = None if after is None else (after, "z" * (PROFILE_CHARS_MAX + 1))
+            page, _ = self.names(after=start, limit=1)
+            if not page:
+                break
+            after = page[0][0]
+            found.append(after)
+        return found
 
     def all_names(self) -> Iterator[tuple[str, str]]:
         """Yield namespace and name of every profile in the store."""
@@ -240,7 +258,12 @@ class Engine:
     # -- branches ---------------------------------------------------------------------------------
 
     def fork(
-        self, address: Address, name: str, point: Point | None = None, ttl_ms: int | None = None
+        self,
+        address: Address,
+        name: str,
+        point: Point | None = None,
+        ttl_ms: int | None = None,
+        repeat: Repeat | None = None,
     ) -> Forked:
         """Make a branch from a point of this one (None: from everything acknowledged so far).
 
@@ -252,7 +275,7 @@ class Engine:
             if point is None or point.kind == "time":
                 branch.sync()
             txid = None if point is None else branch.timeline().resolve(point)
-            wanted = protocol.Wanted(branch.key[1], name, txid, ttl_ms)
+            wanted = protocol.Wanted(branch.key[1], name, txid, ttl_ms, _child_id(name, repeat))
             child = self._drive(protocol.fork(branch.key[0], wanted))
             ttl_at = None if ttl_ms is None else self._clock.now_ms() + ttl_ms
             return Forked(child.branch_id, child.txid, ttl_at)
@@ -296,6 +319,33 @@ class Engine:
 
     # -- whole databases --------------------------------------------------------------------------
 
+    def create_profile(self, address: Address) -> Found:
+        """Make a profile that does not exist, without writing to it; `Conflict` where it does."""
+        assert address.branch == MAIN, "a branch comes of a fork"
+        made: Found = self._drive(protocol.make_profile(*address[:2]))
+        return made
+
+    def name(self, address: Address) -> Name | None:
+        """Return what the store says of a name, also after its profile was deleted."""
+        found: Name | None = self._drive(protocol.read_name(*address[:2]))
+        return found
+
+    def delete_profile(self, address: Address) -> None:
+        """Delete a profile with all its branches; whoever writes to them is fenced.
+
+        What was not shipped goes too. `NotFound` where there is none.
+        """
+        name = self.name(address)
+        db_id = name.db_id if name is not None else None
+        if db_id is None:
+            raise _never_written(address)
+        self._drive(protocol.delete_profile(*address[:2]))
+        branches = [(db_id, found) for found in BranchFiles.branches(self._root, db_id)]
+        here = {branch.key for branch in self._residents.all() if branch.key[0] == db_id}
+        for key in {*branches, *here, (db_id, MAIN)}:
+            self._quietly(partial(self._remove_dead, key, self.options.patience, stray=True))
+            self._quietly(partial(self._drive, protocol.collect_deleted(*key)))
+
     def export(self, address: Address, point: Point | None = None) -> Exported:
         """Return the content at a point (None: now) as a plain SQLite file."""
         cache = self._root.parent / "cache"
@@ -317,7 +367,7 @@ class Engine:
             raise Invalid(f"{address} is a branch; import into a profile that was never written")
         # Before anything is made: a refused file leaves no name behind.
         with (
-            checked_file(self._root, self._template, data) as given,
+            checked_file(self._root, self._template, self._complete, data) as given,
             self.use(address, create=True) as branch,
         ):
             assert branch is not None
@@ -379,6 +429,22 @@ class Engine:
         self._past.purge()
         self.store.close()
 
+    # -- for whoever watches it -------------------------------------------------------------------
+
+    @property
+    def pressure(self) -> Unavailable | None:
+        """Why writes are refused just now, None where they are not."""
+        return self._pressure
+
+    def gauges(self) -> Gauges:
+        """Return how much is here, and what waits."""
+        return measure(self._residents.all(), self._keeper.since, self._clock.monotonic())
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How much was written and waits for the store."""
+        return sum(branch.backlog_bytes for branch in self._residents.all())
+
     # -- inside -----------------------------------------------------------------------------------
 
     @contextmanager
@@ -397,9 +463,17 @@ class Engine:
         return found
 
     def _remove_dead(
-        self, key: Key, seconds: float, bury: Callable[[], object] = lambda: None
+        self,
+        key: Key,
+        seconds: float,
+        bury: Callable[[], object] = lambda: None,
+        *,
+        stray: bool = False,
     ) -> None:
-        """Remove what is here of a branch that is deleted, or that `bury` deletes."""
+        """Remove what is here of a branch that is deleted, or that `bury` deletes.
+
+        Commits that are nowhere else stay, unless they are meant too (`stray`).
+        """
         files = BranchFiles(self._root, *key)
         with self._residents.alone(key, seconds) as resident:
             bury()
@@ -407,10 +481,10 @@ class Engine:
             self._past.purge(key[0])
             if resident is not None:
                 resident.abandon()
-            if files.strays():
+            if files.strays() and not stray:
                 _LOG.warning("%s has commits that are nowhere else; it stays", files.folder)
             else:
-                files.remove()
+                files.remove(stray=stray)
 
     def _drive(self, steps: Any) -> Any:
         return drive(steps, self._outside, self.options.patience)
@@ -443,6 +517,7 @@ class Engine:
             with self._residents.use(key, Address("database", *key)) as branch:
                 if branch.open():
                     branch.ship_soon().wait(self.options.patience, f"{branch.name}: shipping")
+                    self._keeper.succeeded(key)
             self._left_open.discard(key)
         except NotFound:
             # Deleted meanwhile, by somebody else.
@@ -471,7 +546,7 @@ class Engine:
             self._residents.shrink_to(0, self._look_after)
             self._past.purge()
             free = free_bytes(self._root)
-        backlog = sum(branch.backlog_bytes for branch in self._residents.all())
+        backlog = self.backlog_bytes
         if free < options.disk_reserve:
             self._pressure = Unavailable(
                 f"the disk of {self._root} has {free:,} bytes free, fewer than the "
@@ -484,6 +559,7 @@ class Engine:
                 f"{backlog:,} bytes wait for object storage {self.store.name}, more than "
                 f"{options.backlog_bytes:,}; repeat this when it has caught up",
                 code="overloaded",
+                reason="backlog",
                 retry_after=_TICK_SECONDS,
             )
         else:
@@ -506,3 +582,11 @@ def _never_written(address: Address) -> NotFound:
         f"profile {address.profile!r} in namespace {address.namespace!r} was never written",
         code="database_not_found",
     )
+
+
+def _child_id(name: str, repeat: Repeat | None) -> str | None:
+    """Return the id of the branch that a request makes, so that its repeat finds it made."""
+    if repeat is None:
+        return None
+    seed = b"%s\0%s\0%s" % (name.encode(), repeat.id.encode(), repeat.digest)
+    return "n_" + hashlib.blake2b(seed, digest_size=16).hexdigest()

@@ -7,6 +7,7 @@ release before anything in it can be evaluated, and opened so that SQLite trusts
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,12 +28,22 @@ __all__ = [
     "check_import",
     "import_image",
     "plain_file",
+    "read_names",
     "read_schema",
 ]
 
 # One object of a store.
 IMPORT_BYTES_MAX = 4 << 30
 _STATE_TABLE = "__palimp_engine"
+_RESERVED = "__palimp_"
+_SQLITE_OWN = re.compile(r"sqlite_(?!autoindex_)", re.IGNORECASE)
+# SQLite writes the first words by itself, whatever stood in the statement.
+_CALLERS_TABLE = re.compile(
+    r"""(?:CREATE\ TABLE\b
+    |CREATE\ VIRTUAL\ TABLE\ (?:\w+|"[^"]*"|'[^']*'|`[^`]*`|\[[^]]*\])\s+
+    USING\s+(?:fts5|rtree|rtree_i32)\s*\()""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
 # File format for writing and reading: 1 is a rollback journal, 2 a write-ahead log.
@@ -83,11 +94,27 @@ def read_schema(path: Path) -> frozenset[SchemaRow]:
         return _schema(connection)
 
 
+def read_names(path: Path) -> list[str]:
+    """Return the names of the objects of a file from elsewhere, in the order they were made.
+
+    None of a file that cannot be read: `check_import` says what is wrong with it.
+    """
+    with sqlite_faults(path.name), _opened_unchanging(path) as connection:
+        try:
+            rows: list[Any] = connection.execute(
+                "SELECT name FROM sqlite_schema ORDER BY rowid"
+            ).fetchall()
+        except apsw.Error:
+            return []
+    return list(dict.fromkeys(name for (name,) in rows if isinstance(name, str)))
+
+
 def check_import(path: Path, template: frozenset[SchemaRow]) -> dict[str, str | int] | None:
     """Return what an exported file says of its origin (None where it says nothing).
 
     Raises `Invalid`, naming what, unless the file is an undamaged SQLite database with exactly the
-    objects of `template`: no trigger, view or table of anybody else's. Nothing in the file is
+    objects of `template`, and of anybody else's only what SQL of a caller's own may make: no
+    trigger or index on a table of ours, no virtual table of another kind. Nothing in the file is
     evaluated before that is known, and nothing is written, to it or beside it. It has to be
     writable all the same, and nobody else may have it open: a copy of ours.
     """
@@ -181,6 +208,7 @@ def _check_schema(path: Path, found: frozenset[SchemaRow], template: frozenset[S
             f"{path.name} was not made by export: it has no table {_STATE_TABLE}; "
             "give a file that export wrote"
         )
+    found = frozenset(row for row in found if row in template or not _is_a_callers(row))
     ours = {(row.type, row.name) for row in template}
     theirs = {(row.type, row.name) for row in found}
     for wrong, words in (
@@ -196,6 +224,14 @@ def _check_schema(path: Path, found: frozenset[SchemaRow], template: frozenset[S
                 f"{path.name} {words.format(f'{kind} {name!r:.80}')}; "
                 "export it anew with this release"
             )
+
+
+def _is_a_callers(row: SchemaRow) -> bool:
+    """Whether SQL of a caller's own can have made an object; of ours it can make none."""
+    names = f"{row.name} {row.table}".lower()
+    if _RESERVED in names or _SQLITE_OWN.match(row.name):
+        return False
+    return row.type != "table" or _CALLERS_TABLE.match(row.sql or "") is not None
 
 
 def _schema(connection: apsw.Connection) -> frozenset[SchemaRow]:

@@ -250,9 +250,17 @@ class BranchFiles:
         shutil.rmtree(path.parent)
         sync_path(self.folder)
 
-    def remove(self) -> None:
+    @staticmethod
+    def branches(root: Path, db_id: str) -> list[str]:
+        """Return the ids of the branches of a database that have a folder."""
+        try:
+            return sorted(os.listdir(root / db_id))
+        except FileNotFoundError:
+            return []
+
+    def remove(self, *, stray: bool = False) -> None:
         """Remove everything: the branch is cold, or gone. Refused while a stray waits."""
-        if self.strays():
+        if self.strays() and not stray:
             raise Internal(f"{self.folder} has commits that are nowhere else; it stays")
         self._unlink("current")
         self.mark_closed()

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
+
+import apsw
 
 from ..ids import random_id
 from ..store.disk_faults import disk_faults
 from .branch import Branch
-from .exchange import check_import, import_image, read_schema
+from .exchange import check_import, import_image, read_names, read_schema
+from .faults import sqlite_faults
 from .local_database import Template
 from .options import Parts
 
-__all__ = ["checked_file", "import_database"]
+__all__ = ["Complete", "checked_file", "complete_nothing", "import_database"]
+
+# Makes, in a database that is new, those of the named objects that are not made at once.
+Complete: TypeAlias = Callable[[apsw.Connection, Sequence[str]], None]
 
 _PATIENCE_SECONDS = 300.0
 
 
 @contextmanager
-def checked_file(root: Path, template: Template, data: bytes) -> Iterator[Path]:
+def checked_file(root: Path, template: Template, complete: Complete, data: bytes) -> Iterator[Path]:
     """Yield a file that may be imported, below `root` while the block runs.
 
-    It is checked as what a stranger made; raises `Invalid` for what `export` did not write.
+    It is checked as what a stranger made; raises `Invalid` for what `export` did not write: its
+    objects must be those of a new file and of `complete`, to the letter.
     """
     folder = root / f".import-{random_id('file')}"
     try:
@@ -31,11 +39,23 @@ def checked_file(root: Path, template: Template, data: bytes) -> Iterator[Path]:
             folder.mkdir(mode=0o700)
             given = folder / "import.db"
             given.write_bytes(data)
-        template.write_to(folder / "template.db")
-        check_import(given, read_schema(folder / "template.db"))
+        expected = folder / "expected.db"
+        template.write_to(expected)
+        with sqlite_faults(expected.name):
+            connection = apsw.Connection(str(expected))
+            try:
+                with connection:
+                    complete(connection, read_names(given))
+            finally:
+                connection.close()
+        check_import(given, read_schema(expected))
         yield given
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def complete_nothing(_connection: apsw.Connection, _names: Sequence[str]) -> None:
+    """Make nothing: where all there can be is made at once."""
 
 
 def import_database(branch: Branch, parts: Parts, given: Path) -> int:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 
 from ..clock import Clock
+from ..errors import Kept
 from ..observe import logger
-from .rounds import Kept
 
 __all__ = ["Keeper"]
 
@@ -39,13 +39,15 @@ class Keeper:
         self._changed = threading.Condition()
         self._due: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
+        self._since: dict[Key, float] = {}
         self._closed = False
         self._thread: threading.Thread | None = None
 
     def dirty(self, key: Key) -> None:
         """Note that a branch has something to ship, after the interval (longer after failures)."""
-        pause = self._interval * 2 ** self._failures.get(key, 0)
-        self._note(key, self._clock.monotonic() + min(pause, max(self._interval, _BACKOFF_SECONDS)))
+        pause, now = self._interval * 2 ** self._failures.get(key, 0), self._clock.monotonic()
+        self._since.setdefault(key, now)
+        self._note(key, now + min(pause, max(self._interval, _BACKOFF_SECONDS)))
 
     def hurry(self, key: Key) -> None:
         """Note that a branch has so much to ship that it should not wait."""
@@ -59,6 +61,14 @@ class Keeper:
     def succeeded(self, key: Key) -> None:
         """Note that shipping works."""
         self._failures.pop(key, None)
+        self._since.pop(key, None)
+        if key in self._due:
+            # Of what was committed while it was shipped; when exactly, nobody has noted.
+            self._since[key] = self._clock.monotonic()
+
+    def since(self, key: Key) -> float | None:
+        """Return since when a branch has had something to ship (monotonic), about."""
+        return self._since.get(key)
 
     def start(self) -> None:
         """Start the thread, if it does not run."""

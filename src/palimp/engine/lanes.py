@@ -9,9 +9,8 @@ from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from ..clock import Clock
-from ..errors import Error, Unavailable
+from ..errors import Error, Kept, Unavailable
 from ..observe import logger
-from .rounds import Kept
 
 __all__ = ["Job", "LaneQueue", "Lanes"]
 

@@ -11,16 +11,15 @@ from typing import Any, TypeVar
 import apsw
 
 from ..clock import Clock
-from ..errors import Error, Unavailable
+from ..errors import Error, Kept, Unavailable
 from ..ids import random_id
-from ..observe import logger
+from ..observe import Metrics, logger
 from .answers import REQUESTS_TABLE, Repeat, check_request_id
 from .faults import sqlite_faults
 from .rounds import (
     STATE_TABLE,
     TXID,
     Committed,
-    Kept,
     Line,
     Rounds,
     Terms,
@@ -62,6 +61,7 @@ class LocalDatabase:
         committed: Callable[[int], None],
         clock: Clock,
         queue_depth: int = 256,
+        metrics: Metrics | None = None,
     ) -> None:
         self.name = name
         self.lineage = random_id("lin")
@@ -72,6 +72,7 @@ class LocalDatabase:
         self._committed = committed
         self._clock = clock
         self._queue_depth = queue_depth
+        self._metrics = metrics or Metrics()
         self._path: Path | None = None
         self._immutable = False
         self._closed = False
@@ -117,15 +118,20 @@ class LocalDatabase:
                 self.lineage = random_id("lin")
 
     def write(
-        self, operation: Callable[[apsw.Connection], T], repeat: Repeat | None = None
+        self,
+        operation: Callable[[apsw.Connection], T],
+        repeat: Repeat | None = None,
+        *,
+        alone: bool = False,
     ) -> Committed[T]:
         """Run `operation` in a transaction and commit it; all of it or nothing.
 
         It may share the transaction, and so the txid, with others, and be run more than once: it
-        touches nothing but the connection. Takes a txid only if something changed. What it raises
-        undoes it alone and is raised again. With `repeat` it is done once for that id: a repeat
-        gets the stored answer, or `Conflict` where that is of another request or not kept any
-        more (ids are kept for 24 h, the last 10,000; answers up to 256 KiB, the last 4 MiB).
+        touches nothing but the connection. One that is `alone` shares it with none. Takes a txid
+        only if something changed. What it raises undoes it alone and is raised again. With `repeat`
+        it is done once for that id: a repeat gets the stored answer, or `Conflict` where that is of
+        another request or not kept any more (ids are kept for 24 h, the last 10,000; answers up to
+        256 KiB, the last 4 MiB).
 
         `Unavailable`: too many wait (`overloaded`), the owner may not hand out the txid (reason
         `limit`), or the disk; with `in_doubt` in its details if the commit may have happened.
@@ -133,7 +139,7 @@ class LocalDatabase:
         assert not self._reading.mine, "a write inside of a read could wait for itself"
         if repeat is not None:
             check_request_id(repeat.id)
-        ticket = Ticket(operation, repeat)
+        ticket = Ticket(operation, repeat, alone=alone)
         if self._writing.mine:
             # Nobody else writes meanwhile: that is what the place was taken for.
             self._round([ticket])
@@ -277,6 +283,8 @@ class LocalDatabase:
         if rounds.carried:
             self.rounds += 1
             self.writes += rounds.carried
+            self._metrics.add("rounds_committed")
+            self._metrics.add("writes_committed", rounds.carried)
         if rounds.landed is None:
             return
         with kept:

@@ -8,7 +8,7 @@ from ..errors import NotFound
 from ..ids import MAIN
 from .driver import Outside, drive
 from .protocol import Located, find_profile, locate
-from .protocol.records import name_key, name_prefix
+from .protocol.records import GONE, name_key, name_prefix
 
 __all__ = ["Address", "Lookup"]
 
@@ -78,15 +78,25 @@ class Lookup:
         """Return up to `limit` namespaces and names of profiles, and whether there may be more.
 
         In the order of their keys, those after `after`; of a namespace, or of all. One request for
-        every 1,000.
+        every 1,000, and for each that was deleted once.
         """
         start = None if after is None else name_key(*after)
-        page = self._outside.store.list(name_prefix(namespace), start, limit)
-        found = []
-        for entry in page.entries:
-            found_in, _, file = entry.key.removeprefix(name_prefix()).partition("/")
-            found.append((found_in, file.removesuffix(".json")))
-        return found, page.after is not None
+        found: list[tuple[str, str]] = []
+        gone = None
+        while len(found) < limit:
+            page = self._outside.store.list(name_prefix(namespace), start, limit - len(found))
+            for entry in page.entries:
+                start = entry.key
+                found_in, _, file = entry.key.removeprefix(name_prefix()).partition("/")
+                if file.endswith(GONE):
+                    gone = (found_in, file.removesuffix(GONE))
+                    continue
+                name = (found_in, file.removesuffix(".json"))
+                if name != gone or self.find(Address(*name)) is not None:
+                    found.append(name)
+            if page.after is None:
+                return found, False
+        return found, True
 
     def _remember(self, address: Address, key: Key) -> None:
         if len(self._known) >= _KNOWN_MAX:

@@ -41,6 +41,8 @@ class Options(msgspec.Struct, frozen=True):
     # How far back every boundary can be read, and how far back the last snapshot of a day.
     fine_ms: int = DAY_MS
     snapshots_ms: int = 30 * DAY_MS
+    # What caps these two for a profile, by its namespace and name; None: nothing does.
+    retention: Callable[[str, str], tuple[int | None, int | None]] | None = None
     # How long a caller waits for the object store.
     patience: float = 30.0
     # A branch that another node took is not taken back for so long.

@@ -61,8 +61,9 @@ class Residents:
             branch = self._branches.get(key)
             if branch is None:
                 branch = self._branches[key] = Branch(self._parts, address, *key)
-            # Whoever opened it first may not have known its name.
-            branch.address = address
+            # Whoever opened it first may not have known its name, nor may who comes now.
+            if address.profile != key[0]:
+                branch.address = address
             self._branches.move_to_end(key)
             self._pins[key] = self._pins.get(key, 0) + 1
         return branch

@@ -12,13 +12,12 @@ from collections import deque
 from collections.abc import Callable
 from threading import get_ident
 from traceback import clear_frames
-from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import apsw
 
 from ..clock import Clock
-from ..errors import Error, Internal, Unavailable
+from ..errors import Error, Internal, Kept, Unavailable
 from .answers import Repeat, find_answer, keep_answer, prune
 from .faults import sqlite_faults
 
@@ -27,7 +26,6 @@ __all__ = [
     "STATE_TABLE",
     "TXID",
     "Committed",
-    "Kept",
     "Line",
     "Rounds",
     "Terms",
@@ -63,26 +61,6 @@ class Committed(NamedTuple, Generic[T]):
     repeated: bool = False
 
 
-class Kept:
-    """Keeps what its block raised for whoever is to hear of it; an interrupt passes through."""
-
-    __slots__ = ("error",)
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> bool:
-        if isinstance(error, Exception):
-            self.error = error
-            return True
-        return False
-
-
 class Waiter:
     """Somebody in line. `done` when there is nothing left to wait for."""
 
@@ -96,14 +74,22 @@ class Waiter:
 
 
 class Ticket(Waiter):
-    """An operation in line and, once `done`, what became of it."""
+    """An operation in line and, once `done`, what became of it.
 
-    __slots__ = ("changed", "kept", "operation", "repeat", "stored", "txid", "value")
+    One that is `alone` shares its transaction with no other.
+    """
+
+    __slots__ = ("alone", "changed", "kept", "operation", "repeat", "stored", "txid", "value")
 
     def __init__(
-        self, operation: Callable[[apsw.Connection], Any], repeat: Repeat | None = None
+        self,
+        operation: Callable[[apsw.Connection], Any],
+        repeat: Repeat | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
         super().__init__()
+        self.alone = alone
         self.operation = operation
         self.repeat = repeat
         self.kept = Kept()
@@ -202,13 +188,13 @@ class Line:
 
     def take(self, own: Ticket) -> list[Ticket]:
         """Return a round's worth of tickets: one's own, which is at the head, and those behind."""
-        if len(self._queue) == 1:
+        if own.alone or len(self._queue) == 1:
             return [own]
         taken: list[Ticket] = []
         with self._mutex:
             for waiter in self._queue:
-                # Who wants the place itself has its turn after those before it.
-                if not isinstance(waiter, Ticket) or len(taken) == ROUND_MAX:
+                # Who wants the place, or a transaction, alone has its turn after those before it.
+                if not isinstance(waiter, Ticket) or waiter.alone or len(taken) == ROUND_MAX:
                     break
                 if not waiter.done:
                     waiter.taken = True
@@ -255,8 +241,10 @@ class Line:
         waiting = self._count_waiting()
         if waiting >= depth:
             raise Unavailable(
-                f"{self._name}: {waiting} writes wait already, {depth} may; repeat it in a moment",
+                f"{self._name}: {waiting} writes wait already, {depth} may; repeat it in a moment, "
+                "put many writes into one call, or spread them over profiles",
                 code="overloaded",
+                reason="queue",
                 retry_after=_OVERLOAD_RETRY_SECONDS,
                 waiting=waiting,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .branch import SEGMENTS_MAX, Branch
-from .options import Parts
+from .options import Options, Parts
 from .protocol import Keep, collect, condense, retain
 from .protocol.records import Manifest
 
@@ -62,12 +62,24 @@ def _work(branch: Branch, parts: Parts, *, fold: bool) -> Upkeep:
         folded = 1
     elif len(manifest.segments) > SEGMENTS_MAX:
         branch.drive_lane(condense)
-    keep = Keep(parts.options.fine_ms, parts.options.snapshots_ms)
+    keep = _keep(branch, parts.options)
     now_ms = parts.clock.now_ms()
     dropped = branch.drive_lane(lambda lane: retain(lane, keep, now_ms))
     deleted = branch.drive_lane(collect)
     parts.metrics.add("objects_collected", deleted)
     return Upkeep(folded, dropped, deleted)
+
+
+def _keep(branch: Branch, options: Options) -> Keep:
+    """Return how long points of a branch stay: as the node says, or less."""
+    fine_ms, snapshots_ms = options.fine_ms, options.snapshots_ms
+    address = branch.address
+    # One that was opened by its ids, because a killed process left it, has no name to go by yet.
+    if options.retention is not None and address.profile != branch.key[0]:
+        fine_cap, snapshots_cap = options.retention(address.namespace, address.profile)
+        fine_ms = fine_ms if fine_cap is None else min(fine_ms, fine_cap)
+        snapshots_ms = snapshots_ms if snapshots_cap is None else min(snapshots_ms, snapshots_cap)
+    return Keep(fine_ms, snapshots_ms)
 
 
 def _is_long(manifest: Manifest) -> bool:

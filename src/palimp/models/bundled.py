@@ -5,7 +5,6 @@ sum of its tokens' vectors. `docs/internals/embedder.md` says where the vectors 
 """
 
 import math
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from palimp.forks import importing
 from palimp.models.wordpiece import Characters, WordPiece
 
 NAME = "palimp-minilm-static-256.1"
@@ -36,7 +36,6 @@ class _Model(NamedTuple):
     scales: NDArray[np.float64]
 
 
-_load_lock = threading.Lock()
 _model: _Model | None = None
 
 
@@ -50,7 +49,7 @@ def _load() -> _Model:
     """The one copy of the model in this process, loaded by whoever comes first."""
     global _model
     if _model is None:
-        with _load_lock:
+        with importing():
             if _model is None:
                 vocabulary = (_DATA / "vocabulary.txt").read_text(encoding="utf-8").split("\n")[:-1]
                 characters = Characters((_DATA / "characters.txt").read_text(encoding="ascii"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
+
+from ..forks import importing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,11 +24,17 @@ class LazyEmbedder:
 
     local = True
 
-    @cached_property
-    def _real(self) -> BundledEmbedder:
-        from .bundled import BundledEmbedder
+    def __init__(self) -> None:
+        self._loaded: BundledEmbedder | None = None
 
-        return BundledEmbedder()
+    @property
+    def _real(self) -> BundledEmbedder:
+        if self._loaded is None:
+            with importing():
+                from .bundled import BundledEmbedder
+
+                self._loaded = self._loaded or BundledEmbedder()
+        return self._loaded
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 palimp.json   {"format": 2, ...}: what this folder is, who may read it, and of which store
 lock          held (flock) by the process that has the folder open; never renamed or removed
+socket        where other processes reach that one
 README.txt    for the person who finds the folder
 hot/          one directory a database: its branches' files; can be rebuilt from the store
 objects/      the store, where no other is set
@@ -19,10 +20,13 @@ from weakref import WeakSet
 import msgspec
 
 from ..disk import replace_file, sync_path
+from ..engine.files import BranchFiles
 from ..errors import Invalid, Unavailable
 from ..ids import random_id
+from .door import SOCKET
+from .file_system import LOCK_TEST, check_file_system
 
-__all__ = ["FORMAT", "Folder"]
+__all__ = ["FORMAT", "Folder", "was_left_open"]
 
 FORMAT = 2
 _MARK = "palimp.json"
@@ -77,6 +81,11 @@ class Folder:
         """The word by which this folder is known as a node."""
         return self._mark.node
 
+    @property
+    def store_id(self) -> str:
+        """The store that the local files are of."""
+        return self._mark.store
+
     def bind(self, store_id: str, name: str) -> None:
         """Remember which store the local files are of; refuse another one.
 
@@ -106,9 +115,10 @@ class Folder:
             raise Invalid(f"{self.path} is a file; give a folder")
         if not self.path.exists():
             self.path.mkdir(mode=0o700)
+        check_file_system(self.path)
         mark = self.path / _MARK
         # What a crash may leave of a folder that was being made does not make it somebody else's.
-        strange = set(os.listdir(self.path)) - {"lock", f".{_MARK}.new"}
+        strange = set(os.listdir(self.path)) - {"lock", f".{_MARK}.new", SOCKET, LOCK_TEST}
         if strange and not mark.exists():
             raise Invalid(
                 f"{self.path} is not empty and not a Palimpsest folder (it has no {_MARK}); "
@@ -137,6 +147,7 @@ class Folder:
             raise Unavailable(
                 f"{self.path} is open in {holder or 'another process'}; close it there first",
                 reason="locked",
+                holder=holder or "another process",
             ) from None
         command = " ".join(Path(part).name if "/" in part else part for part in sys.argv[:2])
         try:
@@ -177,6 +188,11 @@ class Folder:
     def _write_mark(self, mark: _Mark) -> None:
         replace_file(self.path / _MARK, msgspec.json.encode(mark))
         self._mark = mark
+
+
+def was_left_open(path: Path) -> bool:
+    """Whether some local file of a folder is open, or was not closed."""
+    return bool(BranchFiles.left_open(path / "hot"))
 
 
 def _abandon_all() -> None:

@@ -17,23 +17,49 @@ import msgspec
 from ..api.convert import nearest
 from ..engine import Options
 from ..errors import Invalid
+from .aliases import aliased
 
-__all__ = ["ENVIRONMENT_ONLY", "PREFIX", "SETTINGS", "Settings", "load_settings"]
+__all__ = [
+    "CLIENT_ONLY",
+    "ENVIRONMENT_ONLY",
+    "PREFIX",
+    "SETTINGS",
+    "Settings",
+    "client_environment",
+    "load_settings",
+]
 
 PREFIX = "PALIMP_"
 # Names that decide where the other settings come from, so they cannot stand among them.
 ENVIRONMENT_ONLY = {
     "config": "Path of a TOML file with settings, lower-case names at its top level."
 }
+# Of `palimp.connect`, which takes its source from the environment too. They stand here so that one
+# environment can serve for nodes and their clients, and a misspelt name is refused by both.
+CLIENT_ONLY = {
+    "url": "Of the node that `palimp.connect` reaches; else `http://127.0.0.1:8080`.",
+    "token": "What `palimp.connect` shows that node as its credential.",
+}
 
 
 _ENGINE = Options()
+# Never shown: not in a message, a log, or the text of the settings.
+_LONG = "x" * 16
+SECRETS = frozenset({"platform_key", "cluster_key", "auth_key", "catalog_url"})
+_SHARED = (
+    "object_store",
+    "node_id",
+    "embed_provider",
+    "pitr_retention_secs",
+    "pitr_snapshot_retention_secs",
+)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set."""
 
     data_dir: str = "./memory"
+    read_only: bool = False
     source: str | None = None
     embed_provider: Literal["bundled", "none"] = "bundled"
     object_store: str | None = None
@@ -52,6 +78,48 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     disk_reserve_bytes: int = _ENGINE.disk_reserve
     pitr_retention_secs: int = _ENGINE.fine_ms // 1000
     pitr_snapshot_retention_secs: int = _ENGINE.snapshots_ms // 1000
+    listen: str = "127.0.0.1:8080"
+    request_timeout: float = 30.0
+    read_timeout: float = 30.0
+    write_timeout: float = 30.0
+    shutdown_timeout: float = 30.0
+    max_body_bytes: int = 32 << 20
+    max_concurrency: int = 1_024
+    control_rate: float = 10.0
+    trusted_proxies: str | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+    auth: Literal["off", "on"] = "off"
+    platform_key: str | None = None
+    cluster_key: str | None = None
+    auth_key: str | None = None
+    persist_auth_key: bool = False
+    single_node: bool = False
+    policy_cache_secs: float = 30.0
+    audit_flush_ms: int = 2_000
+    catalog_url: str | None = None
+    rate_limit: float = 0.0
+    auth_failure_rate: float = 10.0
+    otel_endpoint: str | None = None
+
+    def __repr__(self) -> str:
+        fields = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        said = (f"{n}={'***' if n in SECRETS and v else repr(v)}" for n, v in fields)
+        return f"Settings({', '.join(said)})"
+
+    def shared(self) -> dict[str, Any]:
+        """Return what all processes on one folder must agree on: any may own it next."""
+        found = {name: getattr(self, name) for name in _SHARED}
+        if self.object_store is not None:
+            found["object_store"] = self.object_store.rstrip("/")
+        return found
+
+    def policy_ceiling(self) -> dict[str, int]:
+        """Return what this node limits of every policy."""
+        return {
+            "retention.pitr_secs": self.pitr_retention_secs,
+            "retention.pitr_snapshot_secs": self.pitr_snapshot_retention_secs,
+        }
 
     def engine_options(self) -> Options:
         """Return what concerns the engine, in its units."""
@@ -74,6 +142,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 # What each setting means, for `--help` and the reference.
 SETTINGS: dict[str, str] = {
     "data_dir": "Folder that holds the memories; made when it does not exist.",
+    "read_only": "Refuse every write, and open a folder that exists and may not be written.",
     "source": "Stamped on every memory this client writes that names no source of its own.",
     "embed_provider": "`bundled`: the static model in the package. `none`: no vectors of ours.",
     "object_store": "Where the history is: `file:///path`, `s3://`, `gs://`, `az://` (extra "
@@ -94,6 +163,36 @@ SETTINGS: dict[str, str] = {
     "disk_reserve_bytes": "With less free space than this, writes are refused.",
     "pitr_retention_secs": "Seconds for which every boundary can be read and returned to.",
     "pitr_snapshot_retention_secs": "Seconds for which the last snapshot of each day can be.",
+    "listen": "Address and port of `palimp serve`.",
+    "request_timeout": "Seconds one HTTP request may take.",
+    "read_timeout": "Seconds within which a client has to send its headers, and its body.",
+    "write_timeout": "Seconds within which a client has to take a piece of its answer.",
+    "shutdown_timeout": "Seconds that a node which is told to stop gives requests under way, and "
+    "then what is still to be shipped.",
+    "max_body_bytes": "The largest body of an HTTP request that writes.",
+    "max_concurrency": "How many HTTP requests may be under way; one more is refused.",
+    "control_rate": "How often a second the node as a whole may be told to do something.",
+    "trusted_proxies": "Addresses or networks of proxies, by comma, whose `X-Forwarded-For` and "
+    "`X-Forwarded-Proto` are believed.",
+    "log_level": "The least severe messages that `palimp serve` logs.",
+    "log_format": "How it logs them: a line for people, or a JSON object, each.",
+    "auth": "`on`: `palimp serve` asks every caller for a credential.",
+    "platform_key": "The credential that reaches everything and mints tokens; a secret.",
+    "cluster_key": "What nodes show to each other; a secret, and not the platform key.",
+    "auth_key": "Ed25519 keys that sign tokens, in base64 PKCS#8, by comma: the first signs, all "
+    "verify; a secret.",
+    "persist_auth_key": "Keep a signing key in the object store, for all nodes on it.",
+    "single_node": "This is the only node that writes to its object store.",
+    "policy_cache_secs": "Seconds for which a node may go by a policy it has read.",
+    "audit_flush_ms": "Milliseconds after which what was recorded for the audit is stored.",
+    "catalog_url": "Where usage is counted and databases are listed: `sqlite:////path/catalog.db` "
+    "or `postgresql://user:password@host/database` (extra `server`); a secret. Without it: "
+    "`catalog.db` in `data_dir` for `palimp serve`, none for `palimp.open`.",
+    "rate_limit": "Calls a second that one credential may make, or one address where `auth` is "
+    "`off`; more are refused. 0: no limit.",
+    "auth_failure_rate": "Calls a minute that one address may make without a valid credential.",
+    "otel_endpoint": "Where spans of operations and store requests are sent by OTLP/HTTP, as "
+    "`http://127.0.0.1:4318` (extra `otel`). Without it: none are made.",
 }
 _NUMBERS: dict[str, tuple[float, float]] = {
     "ship_interval": (0.01, 3_600),
@@ -109,6 +208,17 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "disk_reserve_bytes": (0, 1 << 60),
     "pitr_retention_secs": (0, 1 << 31),
     "pitr_snapshot_retention_secs": (0, 1 << 31),
+    "request_timeout": (0.1, 86_400),
+    "read_timeout": (0.1, 86_400),
+    "write_timeout": (0.1, 86_400),
+    "shutdown_timeout": (0.1, 86_400),
+    "max_body_bytes": (1_024, 1 << 40),
+    "max_concurrency": (1, 1_000_000),
+    "control_rate": (0.1, 1_000_000),
+    "policy_cache_secs": (0, 86_400),
+    "audit_flush_ms": (10, 3_600_000),
+    "rate_limit": (0, 1_000_000),
+    "auth_failure_rate": (1, 1_000_000),
 }
 
 
@@ -123,26 +233,44 @@ def load_settings(
     found: dict[str, tuple[Any, str]] = {}
     from_environment = _environment(variables)
     config = from_environment.pop("config", None)
+    for name in CLIENT_ONLY:
+        from_environment.pop(name, None)
     if config is not None:
-        found.update(_toml(Path(config)))
-    found.update(
-        {name: (value, f"{PREFIX}{name.upper()}") for name, value in from_environment.items()}
-    )
+        found.update(_toml(Path(config[0])))
+    found.update(from_environment)
     for name, value in (keywords or {}).items():
         _known(name, name, list(SETTINGS))
         found[name] = (value, f"setting {name}")
     return _checked(found)
 
 
-def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    names = {f"{PREFIX}{name.upper()}": name for name in (*SETTINGS, *ENVIRONMENT_ONLY)}
-    found = {}
+def client_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what the environment says to a client of a node: `url`, `token` and `source`.
+
+    Raises `Invalid` for an unknown name.
+    """
+    found = _environment(os.environ if environment is None else environment)
+    return {name: found[name][0] for name in (*CLIENT_ONLY, "source") if name in found}
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return what is set, and under which name: ours, or that of a system this one replaces."""
+    known = (*SETTINGS, *ENVIRONMENT_ONLY, *CLIENT_ONLY)
+    names = {f"{PREFIX}{name.upper()}": name for name in known}
+    found: dict[str, tuple[str, str]] = {}
     for variable, value in variables.items():
         if variable.startswith(PREFIX):
             _known(variable, variable, list(names))
             # Set but empty means not set: how one un-sets a variable in a compose file.
             if value:
-                found[names[variable]] = value
+                found[names[variable]] = (value, variable)
+    for name, value, variable in aliased(variables):
+        other = found.setdefault(name, (value, variable))
+        if other[0] != value:
+            raise Invalid(
+                f"{other[1]} and {variable} mean the same and are set to different values; take "
+                "one of them out"
+            )
     return found
 
 
@@ -176,8 +304,11 @@ def _checked(found: Mapping[str, tuple[Any, str]]) -> Settings:
             one = msgspec.convert({name: plain}, Settings, strict=False)
         except msgspec.ValidationError as error:
             reason = str(error).partition(" - at")[0]
-            raise Invalid(f"{shown} is {value!r:.80}: {reason[:1].lower()}{reason[1:]}") from error
+            given = "a secret" if name in SECRETS else f"{value!r:.80}"
+            raise Invalid(f"{shown} is {given}: {reason[:1].lower()}{reason[1:]}") from error
         values[name] = getattr(one, name)
+        if name in ("platform_key", "cluster_key") and len(values[name] or _LONG) < len(_LONG):
+            raise Invalid(f"{shown} has fewer than {len(_LONG)} characters; use a longer secret")
         least, most = _NUMBERS.get(name, (None, None))
         if least is not None and most is not None and not least <= values[name] <= most:
             raise Invalid(f"{shown} is {values[name]:,}; give {least:,} to {most:,}")

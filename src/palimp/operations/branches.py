@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import islice
 
+import msgspec
+
 from ..api import (
     Boundary,
     Branches,
@@ -43,7 +45,7 @@ from ..api import (
 from ..api.limits import IMPORT_BYTES_MAX, PAGE_MAX, TTL_SECONDS_MAX
 from ..engine import Address
 from ..errors import Invalid
-from ..ids import DatabaseName, check_name, parse_database_name
+from ..ids import MAIN, DatabaseName, check_name, parse_database_name
 from ..points import Point, check_checkpoint_name
 from ..profile.checks import check_integer
 from .context import Context
@@ -121,9 +123,21 @@ def list_branches(context: Context, target: Target, _request: ListBranches) -> B
 def fork(context: Context, target: Target, request: Fork) -> Forked:
     """Make a branch."""
     name = check_name(request.name, "branch")
+    if request.from_ is not None:
+        if target.branch not in (MAIN, request.from_):
+            raise Invalid(
+                f"the fork is asked from branch {target.branch!r} and from {request.from_!r:.80}; "
+                "name one"
+            )
+        target = msgspec.structs.replace(target, branch=request.from_)
     point = None if request.at is None else Point.parse(request.at)
+    if request.checkpoint is not None:
+        if point is not None:
+            raise Invalid("a fork takes `at` or `checkpoint`, not both")
+        point = Point.checkpoint(request.checkpoint)
     address = _present(context, target)
-    made = context.engine.fork(address, name, point, _ttl_ms(request.ttl))
+    repeat = context.repeat(None)
+    made = context.engine.fork(address, name, point, _ttl_ms(request.ttl), repeat)
     return Forked(name=name, branch_id=made.branch_id, txid=made.txid, ttl_at=made.ttl_at)
 
 

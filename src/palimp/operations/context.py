@@ -11,15 +11,19 @@ from typing import Any, TypeVar
 import apsw
 import msgspec
 
-from ..api import NO_OPTIONS, Options, Target
+from ..api import NO_OPTIONS, NodeInfo, Options, Target
 from ..api.base import Request
 from ..clock import Clock
 from ..engine import Address, Branch, Committed, Engine, PastDatabase, Repeat
 from ..errors import Invalid
+from ..governance import Policies
 from ..ids import NAMESPACE_CHARS_MAX, PUBLIC_ID_KEY, check_name
 from ..observe import Metrics
 from ..points import Point
 from ..profile import Embedder, PlainSealer, Sealer
+from .access import OWNER, Access, Principal
+from .auditing import Audit
+from .usage import Usage
 
 __all__ = ["Context", "Readable"]
 
@@ -33,7 +37,8 @@ class Context(msgspec.Struct, frozen=True):
     """The parts of a node, and how this call is to be carried out.
 
     `wake` is told the address of a branch that has rows to embed. `durable` is what a write is
-    where its options do not say.
+    where its options do not say. `about` is what the node says of itself,
+    `principal` who is calling. `tokens` raises `Invalid` where there is no key to sign them with.
     """
 
     engine: Engine
@@ -41,9 +46,16 @@ class Context(msgspec.Struct, frozen=True):
     embedder: Embedder | None
     metrics: Metrics
     wake: Callable[[Address], None]
+    about: NodeInfo
+    access: Access
+    tokens: Callable[[], Any]
     sealer: Sealer = msgspec.field(default_factory=PlainSealer)
     id_key: bytes = PUBLIC_ID_KEY
+    policies: Policies = msgspec.field(default_factory=Policies)
+    audit: Audit | None = None
     durable: bool = False
+    principal: Principal = OWNER
+    usage: Usage | None = None
     options: Options = NO_OPTIONS
     digest: bytes = b""
 
@@ -51,9 +63,8 @@ class Context(msgspec.Struct, frozen=True):
         """Return the context of one call."""
         digest = b""
         if options.request_id is not None:
-            body = msgspec.json.encode(request)
             digest = hashlib.blake2b(
-                b"%s\0%s" % (operation.encode(), body), digest_size=16
+                b"%s\0%s" % (operation.encode(), _content(operation, request)), digest_size=16
             ).digest()
         return msgspec.structs.replace(self, options=options, digest=digest)
 
@@ -76,6 +87,14 @@ class Context(msgspec.Struct, frozen=True):
             return self.engine.past(address, Point.parse(target.at))
         return self.engine.use(address, create=False)
 
+    def embedder_of(self, namespace: str, profile: str) -> Embedder | None:
+        """Return what may embed texts of a profile; None where nothing may, or nothing can."""
+        embedder = self.embedder
+        if embedder is None:
+            return None
+        may = self.policies.may_embed(namespace, profile, local=embedder.local)
+        return embedder if may else None
+
     def now_ms(self, readable: Readable | None) -> int:
         """Return the time a read takes for now: of an earlier state, when it was."""
         if isinstance(readable, PastDatabase):
@@ -83,12 +102,18 @@ class Context(msgspec.Struct, frozen=True):
         return self.clock.now_ms()
 
     def commit(
-        self, branch: Branch, operation: Callable[[apsw.Connection], T], answer: Any
+        self,
+        branch: Branch,
+        operation: Callable[[apsw.Connection], T],
+        answer: Any,
+        *,
+        alone: bool = False,
     ) -> Committed[T]:
         """Write as the call's options say; `answer` is the type of what `operation` returns."""
         durability = self.options.durability
         durable = self.durable if durability is None else durability == "durable"
-        return branch.write(operation, durable=durable, repeat=self.repeat(answer))
+        repeat = self.repeat(answer)
+        return branch.write(operation, durable=durable, repeat=repeat, alone=alone)
 
     def repeat(self, answer: Any) -> Repeat | None:
         """Return what gives a repeat of this call the first one's answer; None without an id."""
@@ -100,6 +125,19 @@ class Context(msgspec.Struct, frozen=True):
             msgspec.json.encode,
             lambda data: msgspec.json.decode(data, type=answer),
         )
+
+
+def _content(operation: str, request: Request) -> bytes:
+    """Return bytes that are the same for the same request only; `Invalid` where it has none."""
+    data = getattr(request, "data", None)
+    if isinstance(data, bytes):
+        # A file: not as text, which would be as large again, several times.
+        rest = {n: getattr(request, n) for n in request.__struct_fields__ if n != "data"}
+        return hashlib.sha256(data).digest() + msgspec.json.encode(rest)
+    try:
+        return msgspec.json.encode(request)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise Invalid(f"{operation}: a value cannot be kept as JSON: {error}") from error
 
 
 # Every operation passes here, most of them with the same few names.

@@ -5,12 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, get_args
 
+import msgspec
+
 from ..api import NO_OPTIONS, OPERATIONS, Options, Target
 from ..api.base import Request, Result
-from ..api.operations import Durability
+from ..api.operation import Durability
 from ..engine import check_request_id
-from ..errors import Error, Invalid
-from . import branches, memories, node, recall, sessions
+from ..errors import Error, Invalid, Unavailable
+from . import (
+    audit,
+    branches,
+    collections,
+    control,
+    documents,
+    kv,
+    memories,
+    node,
+    policy,
+    recall,
+    sessions,
+    sql,
+    usage,
+)
+from .access import OWNER, Principal
 from .context import Context
 
 __all__ = ["HANDLERS", "dispatch"]
@@ -28,6 +45,28 @@ HANDLERS: dict[str, Callable[[Context, Target, Any], Result]] = {
     "sessions.window": sessions.window,
     "sessions.search": recall.search,
     "sessions.end": sessions.end,
+    "documents.insert": documents.insert,
+    "documents.find": documents.find,
+    "documents.count": documents.count,
+    "documents.update": documents.update,
+    "documents.delete": documents.delete,
+    "documents.index": documents.create_index,
+    "documents.indexes": documents.indexes,
+    "documents.collections": documents.collections,
+    "documents.drop": documents.drop,
+    "kv.list": kv.list_page,
+    "kv.get": kv.get,
+    "kv.put": kv.put,
+    "kv.delete": kv.delete,
+    "vectors.collections": collections.list_collections,
+    "vectors.upsert": collections.upsert,
+    "vectors.search": collections.search,
+    "vectors.info": collections.info,
+    "vectors.list": collections.list_ids,
+    "vectors.get": collections.get,
+    "vectors.delete": collections.delete,
+    "vectors.drop": collections.drop,
+    "sql.run": sql.run,
     "branches.list": branches.list_branches,
     "branches.fork": branches.fork,
     "branches.delete": branches.delete,
@@ -44,20 +83,50 @@ HANDLERS: dict[str, Callable[[Context, Target, Any], Result]] = {
     "wake": branches.wake,
     "profiles.list": node.list_profiles,
     "names.list": branches.names,
+    "node.info": node.info,
+    "databases.create": control.create_database,
+    "databases.list": control.list_databases,
+    "databases.delete": control.delete_database,
+    "namespaces.list": control.list_namespaces,
+    "namespaces.delete": control.delete_namespace,
+    "tokens.mint_database": control.mint,
+    "tokens.mint_namespace": control.mint,
+    "policy.get_namespace": policy.get_namespace,
+    "policy.set_namespace": policy.set_namespace,
+    "policy.get_profile": policy.get_profile,
+    "policy.set_profile": policy.set_profile,
+    "audit.query": audit.query_audit,
+    "audit.verify": audit.verify_audit,
+    "usage.database": usage.database,
+    "usage.namespace": usage.namespace,
     "maintain": node.maintain,
 }
 
+# Why a write is refused before anything was done: it may be repeated.
+_SHED = ("queue", "backlog", "disk")
+
 
 def dispatch(
-    context: Context, name: str, target: Target, request: Request, options: Options = NO_OPTIONS
+    context: Context,
+    name: str,
+    target: Target,
+    request: Request,
+    options: Options = NO_OPTIONS,
+    principal: Principal = OWNER,
 ) -> Result:
-    """Carry out one operation of the table; raises only errors of `palimp.errors`."""
+    """Carry out one operation of the table for somebody who may.
+
+    Raises only errors of `palimp.errors`.
+    """
     operation = OPERATIONS.get(name)
     if operation is None:
         raise Invalid(f"no operation {name!r}")
     assert isinstance(request, operation.request), f"{name} takes a {operation.request.__name__}"
     try:
-        if operation.writes and target.at is not None:
+        if principal is not OWNER:
+            context.access.authorize(principal, operation, target, operation.scope)
+            context = msgspec.structs.replace(context, principal=principal)
+        if target.at is not None and not operation.past:
             raise Invalid(
                 f"{name} would write to the past, at {target.at!r:.80}, which never changes; "
                 "fork a branch from that point, or rewind to it, and write there"
@@ -65,10 +134,20 @@ def dispatch(
         if options is not NO_OPTIONS:
             context = context.with_options(_checked(options), name, request)
         result = HANDLERS[name](context, target, request)
+        _check_floor(options.min_txid, result)
     except Error as error:
         context.metrics.add("operations_failed", operation=name, code=error.code)
+        reason = error.details.get("reason")
+        if operation.writes and reason in _SHED:
+            context.metrics.add("writes_shed", reason=reason)
+        if context.audit is not None:
+            context.audit.note(operation, target, request, options, principal, error)
         raise
     context.metrics.add("operations_done", operation=name)
+    if context.usage is not None:
+        context.usage.count(operation, target, request)
+    if context.audit is not None:
+        context.audit.note(operation, target, request, options, principal, result)
     return result
 
 
@@ -80,4 +159,19 @@ def _checked(options: Options) -> Options:
         if not isinstance(options.request_id, str):
             raise Invalid(f"request_id must be text, not {type(options.request_id).__name__}")
         check_request_id(options.request_id)
+    floor = options.min_txid
+    if floor is not None and (type(floor) is not int or floor < 0):
+        raise Invalid(f"min_txid is {floor!r:.40}; give a txid, a whole number from 0")
     return options
+
+
+def _check_floor(floor: int | None, result: Result) -> None:
+    """Refuse to answer from a state that is older than the caller has seen."""
+    txid = getattr(result, "txid", None)
+    if floor is not None and txid is not None and txid < floor:
+        raise Unavailable(
+            f"this node has txid {txid}, not yet {floor}; repeat it, or ask the node that wrote it",
+            reason="behind",
+            txid=txid,
+            retry_after=0.5,
+        )

@@ -25,6 +25,7 @@ from ..api import (
     Written,
 )
 from ..api.limits import BATCH_ITEMS_MAX
+from ..engine import Address
 from ..errors import Error, Invalid, NotFound, in_batch
 from ..profile import memories
 from ..profile.checks import check_id
@@ -39,7 +40,7 @@ __all__ = ["forget", "get", "history", "ingest", "list_page", "supersede"]
 
 def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
     """Write a batch in one transaction; everything is checked before anything is touched."""
-    context.address(target)
+    address = context.address(target)
     count = len(request.memories)
     if not 1 <= count <= BATCH_ITEMS_MAX:
         raise Invalid(
@@ -53,7 +54,7 @@ def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
             drafts.append(memories.draft(given))
         except Error as error:
             raise in_batch(error, "memories", index, count) from error
-    writer = _writer(context)
+    writer = _writer(context, address)
 
     def write(connection: apsw.Connection) -> list[ItemResult]:
         outcome = memories.ingest(connection, drafts, writer)
@@ -73,7 +74,7 @@ def supersede(context: Context, target: Target, request: Supersede) -> Written:
     # What does not depend on the old memory is checked before a database is opened. A topic that
     # is given may fit the type that is inherited, so it is left to the write.
     memories.draft(msgspec.structs.replace(request.memory, topic=None, ttl=None))
-    writer = _writer(context)
+    writer = _writer(context, context.address(target))
 
     def write(connection: apsw.Connection) -> ItemResult:
         outcome = memories.supersede(connection, request.id, request.memory, writer)
@@ -142,8 +143,15 @@ def forget(context: Context, target: Target, request: Forget) -> Forgotten:
     return Forgotten(id=request.id, forgotten=forgotten, txid=txid)
 
 
-def _writer(context: Context) -> memories.Writer:
-    return memories.Writer(context.clock.now_ms(), context.id_key, context.sealer)
+def _writer(context: Context, address: Address) -> memories.Writer:
+    policy = context.policies.lenient(address.namespace, address.profile)
+    seconds = policy.memory_task_ttl_max_secs
+    return memories.Writer(
+        context.clock.now_ms(),
+        context.id_key,
+        context.sealer,
+        None if seconds is None else seconds * 1000,
+    )
 
 
 def _with_embeddings(
@@ -160,5 +168,7 @@ def _with_embeddings(
         note = None
         if item.embedding is not None and result.status != "duplicate":
             note = store_given(connection, MEMORIES, handle, item.embedding)
+        if note and result.note:
+            note = f"{result.note}; {note}"
         results.append(msgspec.structs.replace(result, note=note) if note else result)
     return results

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from ..api import ListProfiles, Maintain, Maintained, ProfileEntry, ProfilePage, Target
+import msgspec
+
+from ..api import (
+    GetNode,
+    ListProfiles,
+    Maintain,
+    Maintained,
+    NodeInfo,
+    ProfileEntry,
+    ProfilePage,
+    Target,
+)
 from ..api.limits import PAGE_MAX
 from ..engine import Address, Upkeep
 from ..errors import Invalid
 from ..ids import NAMESPACE_CHARS_MAX, check_name
 from ..profile.checks import check_integer
+from ..profile.kv import expire_keys, has_expired_keys
 from ..profile.memories import expire_tasks, has_expired
+from .audit import retire_audits
 from .context import Context
+from .policy import sweep_profile
 from .vectors import fill
 
-__all__ = ["list_profiles", "maintain"]
+__all__ = ["info", "list_profiles", "maintain"]
 
 
 def list_profiles(context: Context, target: Target, request: ListProfiles) -> ProfilePage:
@@ -29,9 +43,18 @@ def list_profiles(context: Context, target: Target, request: ListProfiles) -> Pr
     )
 
 
+def info(context: Context, _target: Target, _request: GetNode) -> NodeInfo:
+    """Say what this node is; to who holds a token only, not where and how it keeps its data."""
+    if context.principal.kind in ("owner", "platform"):
+        return context.about
+    return msgspec.structs.replace(
+        context.about, folder="", object_store="", store_id="", process=0, settings={}
+    )
+
+
 def maintain(context: Context, _target: Target, _request: Maintain) -> Maintained:
-    """Embed what has no vector, remove expired tasks, look after the history: of every profile."""
-    profiles = embedded = expired = 0
+    """Embed what has no vector, remove what expired, look after the history: of every profile."""
+    profiles = embedded = expired = swept = 0
     kept = Upkeep()
     now_ms = context.clock.now_ms()
     for namespace, profile in context.engine.all_names():
@@ -43,6 +66,16 @@ def maintain(context: Context, _target: Target, _request: Maintain) -> Maintaine
             # Asked first: a write makes this node the owner.
             while branch.read(lambda c: has_expired(c, now_ms)).value:
                 expired += branch.write(lambda c: expire_tasks(c, now_ms, context.sealer)).value
+            while branch.read(lambda c: has_expired_keys(c, now_ms)).value:
+                expired += branch.write(lambda c: expire_keys(c, now_ms)).value
             embedded += fill(context, branch)
+        swept += sweep_profile(context, address)
         kept = kept.plus(context.engine.maintain(address))
-    return Maintained(profiles=profiles, embedded=embedded, expired=expired, **kept._asdict())
+    return Maintained(
+        profiles=profiles,
+        embedded=embedded,
+        expired=expired,
+        swept=swept,
+        audit_objects_deleted=retire_audits(context),
+        **kept._asdict(),
+    )

@@ -36,7 +36,7 @@ def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
         from ..profile.recall import recall as recall_memories
         from ..profile.recall import search_turns
 
-        vectors, skipped = _vectors(context, database, request.query, request.embedding)
+        vectors, skipped = _vectors(context, target, database, request.query, request.embedding)
         inner = _inner(context, database, now_ms)
 
         def query(connection: apsw.Connection) -> Recall:
@@ -69,7 +69,7 @@ def search(context: Context, target: Target, request: SearchTurns) -> TurnSearch
             return TurnSearch(turns=(), txid=0)
         from ..profile.recall import search_turns
 
-        vectors, _ = _vectors(context, database, request.query, request.embedding)
+        vectors, _ = _vectors(context, target, database, request.query, request.embedding)
         inner = _inner(context, database, context.now_ms(database))
         turns, txid, _ = database.read(
             lambda c: search_turns(c, request.query, vectors, request.session, request.k, inner)
@@ -116,7 +116,11 @@ def _inner(context: Context, database: Readable, now_ms: int) -> RecallContext:
 
 
 def _vectors(
-    context: Context, database: Readable, query: str | None, embedding: tuple[float, ...] | None
+    context: Context,
+    target: Target,
+    database: Readable,
+    query: str | None,
+    embedding: tuple[float, ...] | None,
 ) -> tuple[tuple[QueryVector, ...], tuple[Dropped, ...]]:
     """Return the vectors to search with; a caller's own is compared with callers' own only."""
     from ..profile.vectors import QueryVector, unit
@@ -125,7 +129,8 @@ def _vectors(
     skipped = []
     if embedding is not None:
         vectors.append(QueryVector(GIVEN_MODEL, unit(embedding)))
-    embedder = context.embedder
+    address = context.address(target)
+    embedder = context.embedder_of(address.namespace, address.profile)
     if query is not None and query.strip():
         reason = "no embedder here"
         if embedder is not None:

@@ -29,7 +29,8 @@ def fill(context: Context, database: Branch, limit: int | None = None) -> int:
 
     Stopping it anywhere loses nothing: a row without a vector is the job.
     """
-    embedder = context.embedder
+    address = database.address
+    embedder = context.embedder_of(address.namespace, address.profile)
     if embedder is None:
         return 0
     turn = database.attachment(_Turn, _Turn)

@@ -6,7 +6,16 @@ connection and the time in.
 
 from __future__ import annotations
 
+from .completing import complete
 from .protocols import Embedder, PlainSealer, Sealer
 from .schema import SCHEMA_VERSION, check_schema, prepare
 
-__all__ = ["SCHEMA_VERSION", "Embedder", "PlainSealer", "Sealer", "check_schema", "prepare"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Embedder",
+    "PlainSealer",
+    "Sealer",
+    "check_schema",
+    "complete",
+    "prepare",
+]

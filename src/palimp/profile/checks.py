@@ -16,6 +16,7 @@ __all__ = [
     "check_id",
     "check_integer",
     "check_label",
+    "check_name_bytes",
     "check_share",
     "check_text",
     "decode_json",
@@ -35,6 +36,18 @@ def check_text(value: str, field: str, bytes_max: int) -> str:
             f"{field} has {size:,} bytes, at most {bytes_max:,} are allowed; split it",
             code="payload_too_large",
         )
+    return value
+
+
+def check_name_bytes(value: str, field: str, bytes_max: int) -> str:
+    """Return any text, blanks too, that is not empty, fits and can be stored as UTF-8."""
+    if not value:
+        raise Invalid(f"{field} is empty; give 1 to {bytes_max:,} bytes")
+    # Most names are ASCII, of which every character is one byte.
+    if len(value) > bytes_max or not value.isascii():
+        size = _utf8_size(value, field)
+        if size > bytes_max:
+            raise Invalid(f"{field} has {size:,} bytes; give 1 to {bytes_max:,}")
     return value
 
 

@@ -13,7 +13,7 @@ __all__ = ["Embedder", "PlainSealer", "Sealer"]
 
 
 class Sealer(Protocol):
-    """Every text of a user passes here on its way into the tables and out of them.
+    """Every text of a user passes here on its way into the tables and out of them, and every value.
 
     `unseal(seal(text)) == text` for every text; `seal` may give bytes that say nothing about it.
     """
@@ -24,9 +24,15 @@ class Sealer(Protocol):
     def unseal(self, stored: str | bytes) -> str:
         """Return the text; raises `Internal` where the stored value was altered."""
 
+    def seal_data(self, data: bytes) -> bytes:
+        """Return what is stored of bytes that are no text."""
+
+    def unseal_data(self, stored: bytes) -> bytes:
+        """Return the bytes; raises `Internal` where the stored value was altered."""
+
 
 class PlainSealer:
-    """Stores text as it is."""
+    """Stores text and bytes as they are."""
 
     def seal(self, text: str) -> str | bytes:
         """Return the text itself."""
@@ -35,6 +41,14 @@ class PlainSealer:
     def unseal(self, stored: str | bytes) -> str:
         """Return the text itself."""
         return stored if isinstance(stored, str) else stored.decode("utf-8")
+
+    def seal_data(self, data: bytes) -> bytes:
+        """Return the bytes themselves."""
+        return data
+
+    def unseal_data(self, stored: bytes) -> bytes:
+        """Return the bytes themselves."""
+        return stored
 
 
 class Embedder(Protocol):

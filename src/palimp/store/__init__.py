@@ -3,12 +3,14 @@
 `protocol.py` is the contract, `tests/conformance/test_store.py` holds every implementation to it.
 """
 
+from .changing import change_object
 from .counting import CountingStore
 from .identity import identify
 from .opening import open_store
 from .protocol import (
     AlreadyThere,
     Entry,
+    LostRace,
     ObjectStore,
     Page,
     Stored,
@@ -22,12 +24,14 @@ __all__ = [
     "AlreadyThere",
     "CountingStore",
     "Entry",
+    "LostRace",
     "ObjectStore",
     "Page",
     "Stored",
     "Version",
     "VersionMismatch",
     "VolatileStore",
+    "change_object",
     "identify",
     "open_store",
     "self_test",

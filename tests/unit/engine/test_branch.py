@@ -215,7 +215,7 @@ def test_a_first_write_that_fails_leaves_a_profile_that_was_never_written(
 def test_a_first_write_without_a_store_was_not_written(
     engines: Engines, faulty: FaultyStore, switch: Switch, durable: bool
 ) -> None:
-    a = engines(faulty, clock=Clock(), patience=0.2)
+    a = engines(faulty, clock=Clock(), patience=0.5)
     switch.operations = ("create", "replace")
     with a.use(P, create=True) as branch:
         assert branch is not None
@@ -252,7 +252,7 @@ def test_without_the_store_local_writes_go_on_and_are_shipped_when_it_is_back(
 def test_a_durable_write_that_is_not_answered_is_in_doubt_and_can_be_repeated(
     engines: Engines, store: VolatileStore, faulty: FaultyStore, switch: Switch
 ) -> None:
-    a = engines(faulty, clock=Clock(), ship_interval=3600, patience=0.1)
+    a = engines(faulty, clock=Clock(), ship_interval=3600, patience=0.5)
     put(a, "one", durable=True)
     switch.down = True
     with pytest.raises(Unavailable) as caught:
@@ -277,7 +277,7 @@ def test_a_durable_write_on_a_broken_lane_is_refused_before_it_runs(
     engines: Engines, faulty: FaultyStore, switch: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(branch_module, "_BROKEN_SECONDS", 0.05)
-    a = engines(faulty, clock=Clock(), ship_interval=3600, patience=0.1)
+    a = engines(faulty, clock=Clock(), ship_interval=3600, patience=0.5)
     put(a, "one", durable=True)
     switch.down = True
     with pytest.raises(Unavailable):
@@ -386,10 +386,10 @@ def test_nothing_can_be_used_after_close(engines: Engines, store: VolatileStore)
 def test_reads_without_the_store_see_what_is_here(
     engines: Engines, faulty: FaultyStore, switch: Switch
 ) -> None:
-    a = engines(faulty, clock=Clock(), staleness=0.0, patience=0.1)
+    a = engines(faulty, clock=Clock(), staleness=0.0, patience=0.5)
     put(a, "one")
     engines.close(a)
-    again = engines(faulty, clock=Clock(), staleness=0.0, patience=0.1)
+    again = engines(faulty, clock=Clock(), staleness=0.0, patience=0.5)
     assert words(again) == ["one"]
     switch.down = True
     assert words(again) == ["one"]

@@ -27,6 +27,7 @@ from .engines import (
     objects,
     put,
     recovered,
+    repeat,
     stored,
     using,
     words,
@@ -143,6 +144,19 @@ def test_names_that_cannot_be_forked(a: Engine) -> None:
         a.fork(P._replace(branch="none"), "more")
     assert missing.value.code == "branch_not_found"
     assert [one.name for one in a.branches(P)] == ["main", "other"]
+
+
+def test_a_repeated_fork_gets_the_first_ones_answer(a: Engine, store: VolatileStore) -> None:
+    fill(a, 2)
+    first = a.fork(P, "trial", repeat=repeat("r1"))
+    put(a, "later", durable=True)
+    again = a.fork(P, "trial", repeat=repeat("r1"))
+    assert (again.branch_id, again.txid) == (first.branch_id, first.txid)
+    with pytest.raises(Conflict, match="'trial' exists"):
+        a.fork(P, "trial", repeat=repeat("r2"))
+    a.delete_branch(P._replace(branch="trial"))
+    # Of a branch that was deleted since, a repeat is a request like any other.
+    assert a.fork(P, "trial", repeat=repeat("r1")).branch_id != first.branch_id
 
 
 def test_of_two_forks_of_one_name_one_is_made(a: Engine) -> None:
@@ -385,7 +399,7 @@ def test_an_import_that_the_store_refused_can_be_repeated(
 ) -> None:
     switch = Switch()
     faulty = FaultyStore(store, switch, Clock())
-    a = engines(faulty, clock=Clock(), ship_interval=3600, patience=0.1)
+    a = engines(faulty, clock=Clock(), ship_interval=3600, patience=0.5)
     put(a, "one", durable=True)
     data = a.export(P).data
     copy = P._replace(profile="copy")

@@ -161,14 +161,14 @@ def refuse(path: Path, template: frozenset[SchemaRow], words: str) -> None:
 
 
 FOREIGN: dict[str, tuple[str, str]] = {
-    "table": ("CREATE TABLE mine (a)", "has table 'mine', which no Palimpsest"),
+    "table": ("CREATE TABLE __palimp_mine (a)", "has table '__palimp_mine', which no Palimpsest"),
     "index": ("CREATE INDEX mine ON __palimp_meta (value)", "has index 'mine', which no"),
     "trigger": (
         "CREATE TRIGGER mine AFTER INSERT ON __palimp_meta BEGIN DELETE FROM __palimp_turns; END",
         "has trigger 'mine', which no",
     ),
-    "view": ("CREATE VIEW mine AS SELECT 1", "has view 'mine', which no"),
-    "virtual table": ("CREATE VIRTUAL TABLE mine USING fts5(a)", "has table 'mine', which no"),
+    "view": ("CREATE VIEW __palimp_mine AS SELECT 1", "has view '__palimp_mine', which no"),
+    "virtual table": ("CREATE VIRTUAL TABLE mine USING fts4(a)", "has table 'mine', which no"),
     "statistics": ("ANALYZE", "has table 'sqlite_stat1', which no"),
     "dropped index": ("DROP INDEX __palimp_session", "lacks index '__palimp_session'"),
     "dropped table": ("DROP TABLE __palimp_turns", "lacks table '__palimp_turns'"),
@@ -184,6 +184,42 @@ def test_objects_of_somebody_else_are_refused_by_name(
     statement, words = FOREIGN[kind]
     alter(exported, statement)
     refuse(exported, template, words)
+
+
+# As SQLite writes them, and as only somebody who edits the schema does.
+VIRTUAL = {
+    "CREATE VIRTUAL TABLE mine USING fts5(a)": True,
+    'CREATE VIRTUAL TABLE "my own" using rtree (a, b, c)': True,
+    "CREATE TABLE mine (a) -- USING fts3tokenize(a)": True,
+    "CREATE VIRTUAL TABLE mine USING dbstat": False,
+    "CREATE VIRTUAL TABLE mine USING fts3tokenize(a)": False,
+    'CREATE VIRTUAL TABLE "x USING fts5(" USING fts4(a)': False,
+    "CREATE VIRTUAL TABLE [x] /* */ USING fts5(a)": False,
+    "CREATE/**/VIRTUAL TABLE mine USING fts4(a)": False,
+    "create\nvirtual table mine using fts4(a)": False,
+    "/**/CREATE VIRTUAL TABLE mine USING fts4(a)": False,
+}
+
+
+@pytest.mark.parametrize("text", VIRTUAL)
+def test_a_virtual_table_is_known_by_how_sqlite_writes_it(text: str) -> None:
+    assert exchange._is_a_callers(SchemaRow("table", "mine", "mine", text)) == VIRTUAL[text]
+
+
+def test_what_sql_of_a_caller_s_own_has_made_is_let_through(
+    exported: Path, template: frozenset[SchemaRow]
+) -> None:
+    alter(
+        exported,
+        "CREATE TABLE trips (id INTEGER PRIMARY KEY AUTOINCREMENT, place UNIQUE)",
+        "CREATE INDEX by_place ON trips (place)",
+        "CREATE VIEW far AS SELECT * FROM trips",
+        "CREATE TRIGGER log AFTER INSERT ON trips BEGIN DELETE FROM __palimp_turns; END",
+        "CREATE VIRTUAL TABLE notes USING fts5(text)",
+        "CREATE VIRTUAL TABLE boxes USING rtree(id, a, b)",
+        "INSERT INTO notes VALUES ('a')",
+    )
+    assert check_import(exported, template) == ORIGIN
 
 
 def test_a_table_that_became_a_view_is_refused(

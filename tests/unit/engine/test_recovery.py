@@ -169,7 +169,7 @@ def test_a_stray_that_could_not_be_recovered_is_recovered_later(
     switch = Switch()
     switch.operations, switch.down = ("create",), True
     broken = FaultyStore(store, switch, Clock())
-    again = engines(broken, "killed", node="a", clock=Clock(), patience=0.2, staleness=0.0)
+    again = engines(broken, "killed", node="a", clock=Clock(), patience=0.5, staleness=0.0)
     # The file waits beside the restored one; reads go on.
     assert words(again) == ["one", "two"]
     assert len(list((engines.root / "killed").rglob("stray-1-*"))) == 1

@@ -526,6 +526,22 @@ def test_tickets_are_taken_up_to_who_wants_the_place_itself() -> None:
     visitors[2].leave()
 
 
+def test_who_is_alone_shares_a_round_with_nobody() -> None:
+    line = Line("x")
+    own = Ticket(lambda c: None)
+    assert line.enter(own)
+    ahead, alone, behind = (Ticket(lambda c: None, alone=n == 1) for n in range(3))
+    visitors = [Visitor(line, ticket) for ticket in (ahead, alone, behind)]
+    assert line.take(own) == [own, ahead]
+    ahead.done = True
+    line.leave(own)
+    assert visitors[1].inside.wait(10)
+    assert line.take(alone) == [alone]
+    assert not visitors[2].inside.is_set()
+    for visitor in visitors:
+        visitor.leave()
+
+
 def test_a_round_has_a_bound() -> None:
     line = Line("x")
     own = Ticket(lambda c: None)

@@ -157,7 +157,7 @@ def test_commits_the_store_lacks_stay_here_while_it_is_away(
 ) -> None:
     monkeypatch.setattr(residents_module, "_COOL_SECONDS", 0.1)
     switch = Switch()
-    a = engines(FaultyStore(store, switch, Clock()), clock=clock, patience=0.2)
+    a = engines(FaultyStore(store, switch, Clock()), clock=clock, patience=0.5)
     put(a, "one", durable=True)
     put(a, "two")
     branch = resident(a)
@@ -187,7 +187,7 @@ def test_commits_of_a_killed_process_stay_here_while_the_store_is_away(
     switch = Switch()
     switch.operations = ("create", "replace")
     faulty = FaultyStore(store, switch, Clock())
-    again = engines(faulty, "killed", node="a", clock=Clock(), ship_interval=3600, patience=0.1)
+    again = engines(faulty, "killed", node="a", clock=Clock(), ship_interval=3600, patience=0.5)
     assert words(again) == ["one", "two"]
     switch.down = True
     branch = resident(again)
@@ -207,7 +207,7 @@ def test_a_file_nobody_could_compare_with_the_store_stays(
     switch = Switch()
     switch.operations = ("get",)
     faulty = FaultyStore(store, switch, Clock())
-    a = engines(faulty, clock=Clock(), ship_interval=3600, patience=0.1)
+    a = engines(faulty, clock=Clock(), ship_interval=3600, patience=0.5)
     b = engines(store, "b")
     put(a, "one", durable=True)
     put(a, "lost")
@@ -241,7 +241,7 @@ def test_a_stray_keeps_its_folder_until_it_is_a_branch(
     switch = Switch()
     switch.operations, switch.down = ("create",), True
     broken = FaultyStore(store, switch, Clock())
-    again = engines(broken, "killed", node="a", clock=Clock(), patience=0.1, ship_interval=3600)
+    again = engines(broken, "killed", node="a", clock=Clock(), patience=0.5, ship_interval=3600)
     assert words(again) == ["one", "two"]
     branch = resident(again)
     assert branch is not None

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from .client import AsyncClient
+from .documents import AsyncDocuments, AsyncDocumentsReading
+from .kv import AsyncKeySpace, AsyncKeySpaceReading
 from .past import AsyncPastProfile
 from .profile import AsyncProfile
 from .session import AsyncSession, AsyncTranscript
+from .vectors import AsyncVectors, AsyncVectorsReading
 
-__all__ = ["AsyncClient", "AsyncPastProfile", "AsyncProfile", "AsyncSession", "AsyncTranscript"]
+__all__ = [
+    "AsyncClient",
+    "AsyncDocuments",
+    "AsyncDocumentsReading",
+    "AsyncKeySpace",
+    "AsyncKeySpaceReading",
+    "AsyncPastProfile",
+    "AsyncProfile",
+    "AsyncSession",
+    "AsyncTranscript",
+    "AsyncVectors",
+    "AsyncVectorsReading",
+]

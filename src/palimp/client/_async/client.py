@@ -7,24 +7,22 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ...api import (
-    NO_OPTIONS,
     ListNames,
     ListProfiles,
     Maintain,
     Maintained,
     NamePage,
-    Options,
     ProfilePage,
     Restored,
     Target,
     Verification,
     Wake,
 )
-from ...api.base import Request
 from ...api.limits import PAGE_MAX
 from ...errors import Error
 from ...ids import NAMESPACE_CHARS_MAX, check_name, parse_profile_spec
-from ..transports import AsyncTransport
+from .control import AsyncControl
+from .governance import Governance
 from .profile import AsyncProfile
 
 __all__ = ["AsyncClient"]
@@ -34,14 +32,11 @@ T = TypeVar("T")
 NAMESPACE_DEFAULT = "default"
 
 
-class AsyncClient:
+class AsyncClient(AsyncControl, Governance):
     """Reaches one node. Safe to share between threads and tasks; close it, or use it in a `with`.
 
     Closing keeps everything that was acknowledged. Calls on a closed client raise `Unavailable`.
     """
-
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
 
     async def __aenter__(self) -> Self:
         return self
@@ -81,9 +76,9 @@ class AsyncClient:
     async def maintain(self) -> Maintained:
         """Run the background work that is due now and return what was done.
 
-        Embeds every memory and turn that has no vector yet and removes expired tasks; makes a
-        snapshot where a history is long, thins out what is out of retention, removes objects that
-        nothing names and burner branches whose time is over.
+        Embeds every memory and turn that has no vector yet and removes expired tasks and keys;
+        makes a snapshot where a history is long, thins out what is out of retention, removes
+        objects that nothing names and burner branches whose time is over.
         """
         done: Maintained = await self.call("maintain", Target(), Maintain())
         return done
@@ -138,12 +133,6 @@ class AsyncClient:
     def source(self) -> str | None:
         """The source stamped on memories that name none."""
         return self._transport.source
-
-    async def call(
-        self, operation: str, target: Target, request: Request, options: Options = NO_OPTIONS
-    ) -> Any:
-        """Carry out one operation of `palimp.api.OPERATIONS`; the methods above call this."""
-        return await self._transport.call(operation, target, request, options)
 
     async def aside(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call what reads or writes files of the caller's, beside an event loop where one runs."""

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Unpack
 
 import msgspec
 
 from ...api import (
+    DocumentCollections,
     GetMemory,
     GotMemory,
     History,
+    ListDocumentCollections,
     ListSessions,
+    ListVectorCollections,
     Memory,
     MemoryPage,
     MemoryType,
     Recall,
+    Rows,
     SessionInfo,
     SessionPage,
     Target,
+    VectorCollections,
 )
+from ...api.kv import SPACE_DEFAULT
 from ...api.limits import K_DEFAULT
 from ...points import Point
 from ..fields import IdLike, ListFields, RecallFields
 from ..inputs import history_request, list_request, recall_request, text_id
+from ..sql import Params, StatementLike, rows_of, sql_request
+from .documents import AsyncDocumentsReading
+from .kv import AsyncKeySpaceReading
 from .session import AsyncTranscript
+from .vectors import AsyncVectorsReading
 
 if TYPE_CHECKING:
     from .client import AsyncClient
@@ -102,6 +112,22 @@ class AsyncReading:
         found: Recall = await self.client.call("recall", self.target, request)
         return found
 
+    async def sql(self, query: str, params: Params = ()) -> Rows:
+        """Run one statement that reads and return its rows: a sequence of tuples.
+
+        `params` are values for `?` in order, or a mapping for `:name`. It reaches the tables that
+        SQL has made, not the memories.
+        """
+        return (await self.sql_batch([(query, params)]))[0]
+
+    async def sql_batch(self, statements: Iterable[StatementLike]) -> tuple[Rows, ...]:
+        """Run 1 to 1,000 statements that read, on one state; return the rows of each.
+
+        A statement is text, or a pair of text and its params.
+        """
+        request = sql_request(statements)
+        return rows_of(await self.client.call("sql.run", self.target, request))
+
     async def sessions(self) -> AsyncIterator[SessionInfo]:
         """Iterate over the sessions, most recently active first."""
         cursor = None
@@ -114,6 +140,20 @@ class AsyncReading:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def document_collections(self) -> DocumentCollections:
+        """Return the collections of documents, by name, each with how many it holds."""
+        found: DocumentCollections = await self.client.call(
+            "documents.collections", self.target, ListDocumentCollections()
+        )
+        return found
+
+    async def vector_collections(self) -> VectorCollections:
+        """Return the collections of vectors, by name."""
+        found: VectorCollections = await self.client.call(
+            "vectors.collections", self.target, ListVectorCollections()
+        )
+        return found
 
     @property
     def target(self) -> Target:
@@ -145,6 +185,19 @@ class AsyncPastProfile(AsyncReading):
     def session(self, name: str) -> AsyncTranscript:
         """Return what can be read of a session; costs nothing."""
         return AsyncTranscript(self, name)
+
+    def documents(self, collection: str) -> AsyncDocumentsReading:
+        """Return what can be read of a collection of documents; costs nothing."""
+        return AsyncDocumentsReading(self, collection)
+
+    @property
+    def kv(self) -> AsyncKeySpaceReading:
+        """The keys and values as they were."""
+        return AsyncKeySpaceReading(self, SPACE_DEFAULT)
+
+    def vectors(self, collection: str) -> AsyncVectorsReading:
+        """Return what can be read of a collection of vectors; costs nothing."""
+        return AsyncVectorsReading(self, collection)
 
     @property
     def target(self) -> Target:

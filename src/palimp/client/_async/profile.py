@@ -29,12 +29,14 @@ from ...api import (
     PointPage,
     Rewind,
     Rewound,
+    Rows,
     Sync,
     Verification,
     Verify,
     Written,
 )
 from ...api.base import Request
+from ...api.kv import SPACE_DEFAULT
 from ...api.limits import PAGE_MAX
 from ...ids import check_name
 from ...points import Point
@@ -50,8 +52,12 @@ from ..inputs import (
     supersede_request,
     text_id,
 )
+from ..sql import Params, StatementLike, rows_of, sql_request
+from .documents import AsyncDocuments
+from .kv import AsyncKeySpace
 from .past import AsyncPastProfile, AsyncReading
 from .session import AsyncSession
+from .vectors import AsyncVectors
 
 __all__ = ["AsyncProfile"]
 
@@ -145,6 +151,50 @@ class AsyncProfile(AsyncReading):
     def session(self, name: str) -> AsyncSession:
         """Return a session of this profile by name; costs nothing and creates nothing."""
         return AsyncSession(self, name)
+
+    def documents(self, collection: str) -> AsyncDocuments:
+        """Return a collection of documents by name; costs nothing and creates nothing."""
+        return AsyncDocuments(self, collection)
+
+    @property
+    def kv(self) -> AsyncKeySpace:
+        """The keys and values of this profile; `kv.space(name)` is another space of them."""
+        return AsyncKeySpace(self, SPACE_DEFAULT)
+
+    def vectors(self, collection: str) -> AsyncVectors:
+        """Return a collection of vectors by name; costs nothing and creates nothing."""
+        return AsyncVectors(self, collection)
+
+    async def sql(
+        self,
+        query: str,
+        params: Params = (),
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> Rows:
+        """Run one SQL statement and return its rows: a sequence of tuples.
+
+        `params` are values for `?` in order, or a mapping for `:name`. It reaches the tables that
+        SQL has made, not the memories. Raises `Invalid` where SQLite refuses it, and for what would
+        leave the profile, the transaction or its limits.
+        """
+        done = await self.sql_batch([(query, params)], durability=durability, request_id=request_id)
+        return done[0]
+
+    async def sql_batch(
+        self,
+        statements: Iterable[StatementLike],
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> tuple[Rows, ...]:
+        """Run 1 to 1,000 statements in one transaction: all of them, or none and an error.
+
+        A statement is text, or a pair of text and its params. Returns the rows of each.
+        """
+        request = sql_request(statements)
+        return rows_of(await self._write("sql.run", request, durability, request_id))
 
     def at(self, when: PointLike) -> AsyncPastProfile:
         """Return this branch as it was at a point: every read, no write; costs nothing.

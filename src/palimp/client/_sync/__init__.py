@@ -4,8 +4,23 @@
 from __future__ import annotations
 
 from .client import Client
+from .documents import Documents, DocumentsReading
+from .kv import KeySpace, KeySpaceReading
 from .past import PastProfile
 from .profile import Profile
 from .session import Session, Transcript
+from .vectors import Vectors, VectorsReading
 
-__all__ = ["Client", "PastProfile", "Profile", "Session", "Transcript"]
+__all__ = [
+    "Client",
+    "Documents",
+    "DocumentsReading",
+    "KeySpace",
+    "KeySpaceReading",
+    "PastProfile",
+    "Profile",
+    "Session",
+    "Transcript",
+    "Vectors",
+    "VectorsReading",
+]

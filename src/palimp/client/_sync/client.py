@@ -8,24 +8,22 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ...api import (
-    NO_OPTIONS,
     ListNames,
     ListProfiles,
     Maintain,
     Maintained,
     NamePage,
-    Options,
     ProfilePage,
     Restored,
     Target,
     Verification,
     Wake,
 )
-from ...api.base import Request
 from ...api.limits import PAGE_MAX
 from ...errors import Error
 from ...ids import NAMESPACE_CHARS_MAX, check_name, parse_profile_spec
-from ..transports import Transport
+from .control import Control
+from .governance import Governance
 from .profile import Profile
 
 __all__ = ["Client"]
@@ -35,14 +33,11 @@ T = TypeVar("T")
 NAMESPACE_DEFAULT = "default"
 
 
-class Client:
+class Client(Control, Governance):
     """Reaches one node. Safe to share between threads; close it, or use it in a `with`.
 
     Closing keeps everything that was acknowledged. Calls on a closed client raise `Unavailable`.
     """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def __enter__(self) -> Self:
         return self
@@ -82,9 +77,9 @@ class Client:
     def maintain(self) -> Maintained:
         """Run the background work that is due now and return what was done.
 
-        Embeds every memory and turn that has no vector yet and removes expired tasks; makes a
-        snapshot where a history is long, thins out what is out of retention, removes objects that
-        nothing names and burner branches whose time is over.
+        Embeds every memory and turn that has no vector yet and removes expired tasks and keys;
+        makes a snapshot where a history is long, thins out what is out of retention, removes
+        objects that nothing names and burner branches whose time is over.
         """
         done: Maintained = self.call("maintain", Target(), Maintain())
         return done
@@ -139,12 +134,6 @@ class Client:
     def source(self) -> str | None:
         """The source stamped on memories that name none."""
         return self._transport.source
-
-    def call(
-        self, operation: str, target: Target, request: Request, options: Options = NO_OPTIONS
-    ) -> Any:
-        """Carry out one operation of `palimp.api.OPERATIONS`; the methods above call this."""
-        return self._transport.call(operation, target, request, options)
 
     def aside(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call what reads or writes files of the caller's, beside an event loop where one runs."""

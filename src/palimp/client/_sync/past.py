@@ -3,29 +3,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Iterable
 from typing import TYPE_CHECKING, Unpack
 
 import msgspec
 
 from ...api import (
+    DocumentCollections,
     GetMemory,
     GotMemory,
     History,
+    ListDocumentCollections,
     ListSessions,
+    ListVectorCollections,
     Memory,
     MemoryPage,
     MemoryType,
     Recall,
+    Rows,
     SessionInfo,
     SessionPage,
     Target,
+    VectorCollections,
 )
+from ...api.kv import SPACE_DEFAULT
 from ...api.limits import K_DEFAULT
 from ...points import Point
 from ..fields import IdLike, ListFields, RecallFields
 from ..inputs import history_request, list_request, recall_request, text_id
+from ..sql import Params, StatementLike, rows_of, sql_request
+from .documents import DocumentsReading
+from .kv import KeySpaceReading
 from .session import Transcript
+from .vectors import VectorsReading
 
 if TYPE_CHECKING:
     from .client import Client
@@ -103,6 +113,22 @@ class Reading:
         found: Recall = self.client.call("recall", self.target, request)
         return found
 
+    def sql(self, query: str, params: Params = ()) -> Rows:
+        """Run one statement that reads and return its rows: a sequence of tuples.
+
+        `params` are values for `?` in order, or a mapping for `:name`. It reaches the tables that
+        SQL has made, not the memories.
+        """
+        return (self.sql_batch([(query, params)]))[0]
+
+    def sql_batch(self, statements: Iterable[StatementLike]) -> tuple[Rows, ...]:
+        """Run 1 to 1,000 statements that read, on one state; return the rows of each.
+
+        A statement is text, or a pair of text and its params.
+        """
+        request = sql_request(statements)
+        return rows_of(self.client.call("sql.run", self.target, request))
+
     def sessions(self) -> Iterator[SessionInfo]:
         """Iterate over the sessions, most recently active first."""
         cursor = None
@@ -115,6 +141,20 @@ class Reading:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def document_collections(self) -> DocumentCollections:
+        """Return the collections of documents, by name, each with how many it holds."""
+        found: DocumentCollections = self.client.call(
+            "documents.collections", self.target, ListDocumentCollections()
+        )
+        return found
+
+    def vector_collections(self) -> VectorCollections:
+        """Return the collections of vectors, by name."""
+        found: VectorCollections = self.client.call(
+            "vectors.collections", self.target, ListVectorCollections()
+        )
+        return found
 
     @property
     def target(self) -> Target:
@@ -146,6 +186,19 @@ class PastProfile(Reading):
     def session(self, name: str) -> Transcript:
         """Return what can be read of a session; costs nothing."""
         return Transcript(self, name)
+
+    def documents(self, collection: str) -> DocumentsReading:
+        """Return what can be read of a collection of documents; costs nothing."""
+        return DocumentsReading(self, collection)
+
+    @property
+    def kv(self) -> KeySpaceReading:
+        """The keys and values as they were."""
+        return KeySpaceReading(self, SPACE_DEFAULT)
+
+    def vectors(self, collection: str) -> VectorsReading:
+        """Return what can be read of a collection of vectors; costs nothing."""
+        return VectorsReading(self, collection)
 
     @property
     def target(self) -> Target:

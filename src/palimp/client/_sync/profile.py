@@ -30,12 +30,14 @@ from ...api import (
     PointPage,
     Rewind,
     Rewound,
+    Rows,
     Sync,
     Verification,
     Verify,
     Written,
 )
 from ...api.base import Request
+from ...api.kv import SPACE_DEFAULT
 from ...api.limits import PAGE_MAX
 from ...ids import check_name
 from ...points import Point
@@ -51,8 +53,12 @@ from ..inputs import (
     supersede_request,
     text_id,
 )
+from ..sql import Params, StatementLike, rows_of, sql_request
+from .documents import Documents
+from .kv import KeySpace
 from .past import PastProfile, Reading
 from .session import Session
+from .vectors import Vectors
 
 __all__ = ["Profile"]
 
@@ -146,6 +152,50 @@ class Profile(Reading):
     def session(self, name: str) -> Session:
         """Return a session of this profile by name; costs nothing and creates nothing."""
         return Session(self, name)
+
+    def documents(self, collection: str) -> Documents:
+        """Return a collection of documents by name; costs nothing and creates nothing."""
+        return Documents(self, collection)
+
+    @property
+    def kv(self) -> KeySpace:
+        """The keys and values of this profile; `kv.space(name)` is another space of them."""
+        return KeySpace(self, SPACE_DEFAULT)
+
+    def vectors(self, collection: str) -> Vectors:
+        """Return a collection of vectors by name; costs nothing and creates nothing."""
+        return Vectors(self, collection)
+
+    def sql(
+        self,
+        query: str,
+        params: Params = (),
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> Rows:
+        """Run one SQL statement and return its rows: a sequence of tuples.
+
+        `params` are values for `?` in order, or a mapping for `:name`. It reaches the tables that
+        SQL has made, not the memories. Raises `Invalid` where SQLite refuses it, and for what would
+        leave the profile, the transaction or its limits.
+        """
+        done = self.sql_batch([(query, params)], durability=durability, request_id=request_id)
+        return done[0]
+
+    def sql_batch(
+        self,
+        statements: Iterable[StatementLike],
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> tuple[Rows, ...]:
+        """Run 1 to 1,000 statements in one transaction: all of them, or none and an error.
+
+        A statement is text, or a pair of text and its params. Returns the rows of each.
+        """
+        request = sql_request(statements)
+        return rows_of(self._write("sql.run", request, durability, request_id))
 
     def at(self, when: PointLike) -> PastProfile:
         """Return this branch as it was at a point: every read, no write; costs nothing.

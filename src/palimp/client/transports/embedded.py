@@ -9,7 +9,7 @@ from ...api import NO_OPTIONS, Options, Target
 from ...api.base import Request, Result
 from ...node import Node
 
-__all__ = ["AsyncEmbedded", "Embedded"]
+__all__ = ["Embedded"]
 
 T = TypeVar("T")
 
@@ -38,34 +38,3 @@ class Embedded:
     def close(self) -> None:
         """Close the node and let go of the folder."""
         self._node.close()
-
-
-class AsyncEmbedded:
-    """Calls the node in a thread, so that the event loop goes on.
-
-    Cancelling the awaiting task does not undo an operation that has begun.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    @property
-    def source(self) -> str | None:
-        """The source this client writes as."""
-        return self._node.settings.source
-
-    async def call(
-        self, operation: str, target: Target, request: Request, options: Options = NO_OPTIONS
-    ) -> Result:
-        """Carry out one operation in a worker thread."""
-        return await self.aside(self._node.call, operation, target, request, options)
-
-    async def aside(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call it in a worker thread."""
-        import asyncio  # 20 ms that a program without an event loop should not pay
-
-        return await asyncio.to_thread(function, *arguments)
-
-    async def close(self) -> None:
-        """Close the node and let go of the folder."""
-        await self.aside(self._node.close)

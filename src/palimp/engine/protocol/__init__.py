@@ -13,7 +13,15 @@ from .collect import collect, collect_deleted
 from .condense import condense
 from .heads import expire, remove_branch
 from .lane import Fenced, Lane
-from .names import Found, Located, delete_profile, find_profile, locate
+from .names import (
+    Found,
+    Located,
+    delete_profile,
+    find_profile,
+    locate,
+    make_profile,
+    read_name,
+)
 from .own import Taken, stop_cleanly, take_ownership
 from .records import History, HistoryRef, Manifest, Owner, Parent, SegmentRef
 from .retain import Keep, retain
@@ -49,6 +57,8 @@ __all__ = [
     "fork",
     "list_branches",
     "locate",
+    "make_profile",
+    "read_name",
     "read_timeline",
     "rebase",
     "recover",

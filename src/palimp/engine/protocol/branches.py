@@ -30,12 +30,16 @@ __all__ = ["Child", "Wanted", "delete_branch", "fork", "list_branches", "recover
 
 
 class Wanted(NamedTuple):
-    """A fork to be made: from a boundary of the parent (None: what is shipped now), with a name."""
+    """A fork to be made: from a boundary of the parent (None: what is shipped now), with a name.
+
+    `branch_id` is that of the child, where a repeat of the same request is to find it.
+    """
 
     parent_id: str
     name: str
     txid: int | None = None
     ttl_ms: int | None = None
+    branch_id: str | None = None
 
 
 class Child(NamedTuple):
@@ -67,8 +71,15 @@ def fork(db_id: str, wanted: Wanted) -> Steps[Child]:
     its name free.
     """
     parent = yield from _live(db_id, wanted.parent_id)
-    origin = yield from _origin(db_id, wanted, parent)
     branch_id: str = yield Nonce()
+    if wanted.branch_id is not None:
+        before = yield from read_manifest(db_id, wanted.branch_id)
+        if before is None:
+            branch_id = wanted.branch_id
+        elif before.state == "live" and before.parent is not None:
+            return Child(wanted.branch_id, before.parent.txid)
+        # Else an attempt that came to nothing: a tombstone, or soon one. Its id is used up.
+    origin = yield from _origin(db_id, wanted, parent)
     yield from reserve(db_id, wanted.name, branch_id)
     try:
         return (yield from _grow(db_id, wanted, branch_id, origin))

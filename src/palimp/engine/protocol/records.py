@@ -16,7 +16,9 @@ from ...errors import Internal, Unavailable
 
 __all__ = [
     "FORMAT",
+    "GONE",
     "WRITER",
+    "Gone",
     "Head",
     "History",
     "HistoryRef",
@@ -29,6 +31,7 @@ __all__ = [
     "decode",
     "encode",
     "evolve",
+    "gone_key",
     "head_key",
     "heads_prefix",
     "history_key",
@@ -45,6 +48,7 @@ __all__ = [
 FORMAT = 1
 WRITER = 1
 _HISTORY = "history-"
+GONE = ".gone"
 _EXTRA = b'"extra":'
 
 
@@ -160,7 +164,7 @@ class Head(_Record, frozen=True, kw_only=True):
 
 
 class Name(_Record, frozen=True, kw_only=True):
-    """Which database a profile's name means; `gen` counts its deletions."""
+    """Which database a profile's name means, since when (ms); `gen` counts its deletions."""
 
     format: int = FORMAT
     writer: int = WRITER
@@ -169,6 +173,14 @@ class Name(_Record, frozen=True, kw_only=True):
     gen: int = 1
     db_id: str | None
     revoked_before: int = 0
+    created_at: int = 0
+
+
+class Gone(_Record, frozen=True, kw_only=True):
+    """Beside a name: that its database was deleted once, so that a listing has to look at it."""
+
+    format: int = FORMAT
+    writer: int = WRITER
 
 
 def encode(record: _Record) -> bytes:
@@ -253,6 +265,11 @@ def name_prefix(namespace: str | None = None) -> str:
 def name_key(namespace: str, profile: str) -> str:
     """Return the key of a profile's name."""
     return f"v1/names/{namespace}/{profile}.json"
+
+
+def gone_key(namespace: str, profile: str) -> str:
+    """Return the key that says that a profile was deleted once; it sorts just before its name's."""
+    return f"v1/names/{namespace}/{profile}{GONE}"
 
 
 def segment_key(db_id: str, branch_id: str, low: int, high: int, epoch: int, nonce: str) -> str:

@@ -32,11 +32,12 @@ _INHERITED = ("type", "kind", "topic", "tags", "project", "environment", "sessio
 
 
 class Writer(NamedTuple):
-    """What a write needs besides the connection."""
+    """What a write needs besides the connection; `ttl_max_ms` is how long a task lives at most."""
 
     now_ms: int
     id_key: bytes
     sealer: Sealer
+    ttl_max_ms: int | None = None
 
 
 class Outcome(NamedTuple):
@@ -99,7 +100,10 @@ def supersede(
         _retire(connection, handle, writer.now_ms)
         _point(connection, handle, new)
         result = ItemResult(
-            id=result.id, status=result.status, superseded=(old_id, *result.superseded)
+            id=result.id,
+            status=result.status,
+            superseded=(old_id, *result.superseded),
+            note=result.note,
         )
     return Outcome([result], outcome.handles, outcome.fresh)
 
@@ -128,7 +132,7 @@ def _ingest_one(connection: apsw.Connection, item: Draft, writer: Writer, outcom
     displaced = _displace(connection, item, writer.now_ms)
     if row:
         handle = row[0]
-        _revive(connection, handle, item, writer.now_ms)
+        _revive(connection, handle, _expires_at(item, writer), writer.now_ms)
     else:
         handle = _insert(connection, identity, item, writer)
         outcome.fresh.append(handle)
@@ -139,8 +143,30 @@ def _ingest_one(connection: apsw.Connection, item: Draft, writer: Writer, outcom
     if item.given.session is not None:
         touch_session(connection, item.given.session, writer.now_ms)
     status: Literal["revived", "created"] = "revived" if row else "created"
-    outcome.results.append(ItemResult(id=identity, status=status, superseded=tuple(superseded)))
+    outcome.results.append(
+        ItemResult(
+            id=identity, status=status, superseded=tuple(superseded), note=_shortened(item, writer)
+        )
+    )
     outcome.handles.append(handle)
+
+
+def _expires_at(item: Draft, writer: Writer) -> int | None:
+    if item.ttl_ms is None:
+        return None
+    most = item.ttl_ms if writer.ttl_max_ms is None else writer.ttl_max_ms
+    return writer.now_ms + min(item.ttl_ms, most)
+
+
+def _shortened(item: Draft, writer: Writer) -> str | None:
+    """Return what to say of a task that lives shorter than it was to."""
+    most = writer.ttl_max_ms
+    if item.ttl_ms is None or most is None or item.ttl_ms <= most:
+        return None
+    return (
+        f"ttl is {most // 1000:,} seconds, not {item.ttl_ms / 1000:,g}: the most that the policy "
+        "of this profile allows (memory.task_ttl_max_secs)"
+    )
 
 
 def _displace(connection: apsw.Connection, item: Draft, now_ms: int) -> list[int]:
@@ -183,7 +209,7 @@ def _insert(connection: apsw.Connection, identity: str, item: Draft, writer: Wri
         now_ms,
         occurred_at,
         now_ms,
-        None if item.ttl_ms is None else now_ms + item.ttl_ms,
+        _expires_at(item, writer),
         json.dumps(given.derived_from) if given.derived_from else None,
         json.dumps(given.source_span) if given.source_span else None,
         given.dedup_key,
@@ -192,12 +218,12 @@ def _insert(connection: apsw.Connection, identity: str, item: Draft, writer: Wri
     return connection.last_insert_rowid()
 
 
-def _revive(connection: apsw.Connection, handle: int, item: Draft, now_ms: int) -> None:
+def _revive(connection: apsw.Connection, handle: int, expires_at: int | None, now_ms: int) -> None:
     """Make a row hold again. Its first writer's source stays; a task gets a new lifetime."""
     connection.execute(
         """UPDATE __palimp_memories SET superseded_by = NULL, superseded_at = NULL,
         state = 'active', activated_at = ?, expires_at = ? WHERE handle = ?""",
-        (now_ms, None if item.ttl_ms is None else now_ms + item.ttl_ms, handle),
+        (now_ms, expires_at, handle),
     )
 
 

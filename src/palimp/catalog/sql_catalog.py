@@ -1,0 +1,357 @@
+"""The catalog on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    NullPool,
+    Select,
+    Table,
+    case,
+    create_engine,
+    delete,
+    event,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from ..clock import Clock, format_ms
+from ..errors import Invalid, Unavailable
+from .faults import catalog_faults
+from .rows import Batch, DatabaseRow, Indexed, Levels, Span
+from .schema import migrate
+from .tables import DATABASES, META, SOURCES, USAGE
+
+__all__ = ["SqlCatalog"]
+
+_CONNECT_SECONDS = 5
+_BUSY_SECONDS = 10
+# Nobody is to wait for long for a database that is in trouble.
+_OPTIONS = "-c statement_timeout=10000 -c lock_timeout=10000"
+_UNACKNOWLEDGED_MS = 10_000
+_POOL_SIZE = 2
+_SOURCE_DAYS = 30
+_DAY_MS = 86_400_000
+_NOTHING = Levels(0, 0, 0)
+_LEVELS = ("bytes", "memories", "branches")
+
+
+class SqlCatalog:
+    """Keeps the index of databases and their usage; `operations.usage.Catalog`. Thread-safe.
+
+    The tables are made and migrated with the first use, or by `prepare`. Every method raises
+    `Unavailable` where the database is down; the next call tries again.
+    """
+
+    def __init__(self, engine: Engine, name: str, clock: Clock, secrets: tuple[str, ...]) -> None:
+        self.name = name
+        self._engine = engine
+        self._clock = clock
+        self._secrets = secrets
+        self._prepared = False
+        self._insert: Any = (sqlite if engine.dialect.name == "sqlite" else postgresql).insert
+
+    @classmethod
+    def on_file(cls, path: Path, clock: Clock) -> SqlCatalog:
+        """Return the catalog in a file, which is made when it does not exist."""
+        # A connection is opened in no time, and none is carried over a fork or between threads.
+        engine = create_engine(
+            URL.create("sqlite", database=str(path)),
+            poolclass=NullPool,
+            connect_args={"timeout": _BUSY_SECONDS},
+        )
+        event.listen(engine, "connect", _manual_transactions)
+        event.listen(engine, "begin", _begin_at_once)
+        return cls(engine, f"sqlite:///{path}", clock, ())
+
+    @classmethod
+    def on_postgresql(cls, url: str, clock: Clock) -> SqlCatalog:
+        """Return the catalog in a database of PostgreSQL; what the URL says wins."""
+        try:
+            parsed = make_url(url).set(drivername="postgresql+psycopg")
+        except (ArgumentError, NoSuchModuleError, ValueError):
+            raise Invalid(
+                "PALIMP_CATALOG_URL cannot be read; give "
+                "postgresql://user:password@host:5432/database, with %40 for an @ in the password"
+            ) from None
+        wanted = {
+            "connect_timeout": _CONNECT_SECONDS,
+            "options": _OPTIONS,
+            "application_name": "palimp",
+            "tcp_user_timeout": _UNACKNOWLEDGED_MS,
+        }
+        engine = create_engine(
+            parsed,
+            # After a restart of the server old connections are dead: one is asked before its use.
+            pool_pre_ping=True,
+            pool_size=_POOL_SIZE,
+            pool_timeout=_BUSY_SECONDS,
+            connect_args={n: v for n, v in wanted.items() if n not in parsed.query},
+        )
+        host = f"{parsed.host or parsed.query.get('host', 'localhost')}:{parsed.port or 5432}"
+        secrets = (parsed.password, *(v for n, v in parsed.query.items() if "pass" in n))
+        shown = tuple(one for one in secrets if isinstance(one, str) and one)
+        return cls(engine, f"postgresql://{host}/{parsed.database or ''}", clock, shown)
+
+    def prepare(self) -> None:
+        """Make and migrate the tables; nothing where that was done.
+
+        Raises `Unavailable`, with reason `format` where a newer release migrated them.
+        """
+        # Without a lock of ours: who waits for a database that is down lets nobody else wait.
+        if not self._prepared:
+            with catalog_faults(self.name, self._secrets):
+                migrate(self._engine, self.name, self._clock)
+            self._prepared = True
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    # -- what processes report --------------------------------------------------------------------
+
+    def record(self, batch: Batch) -> None:
+        """Write a batch, all of it or nothing; one that was written before changes nothing.
+
+        After `Unavailable` it may have been written: send the same batch again.
+        """
+        with self._changing() as connection:
+            query = select(SOURCES.c.number).where(SOURCES.c.source == batch.source)
+            if (connection.scalar(query) or 0) >= batch.number:
+                return
+            if batch.number == 1:
+                old = batch.at - _SOURCE_DAYS * _DAY_MS
+                connection.execute(delete(SOURCES).where(SOURCES.c.at < old))
+            source = {"source": batch.source, "number": batch.number, "at": batch.at}
+            self._upsert(connection, SOURCES, [source], ("number", "at"))
+            self._count(connection, batch)
+            self._sample(connection, batch.databases)
+            self._drop(connection, batch)
+
+    def _count(self, connection: Connection, batch: Batch) -> None:
+        # In one order everywhere: two nodes that wait for each other's rows would be a deadlock.
+        rows = [one._asdict() for one in sorted(batch.counts)]
+        if rows:
+            insert = self._insert(USAGE)
+            added = {
+                name: USAGE.c[name] + insert.excluded[name]
+                for name in ("writes", "recalls", "model_tokens")
+            }
+            connection.execute(_resolving(insert, USAGE, added), rows)
+
+    def _sample(self, connection: Connection, found: Sequence[DatabaseRow]) -> None:
+        ordered = sorted(found, key=lambda one: one.database)
+        generation = _generation(connection)
+        rows = [
+            {**one.database._asdict(), **_levels(one), "generation": generation} for one in ordered
+        ]
+        if rows:
+            insert = self._insert(DATABASES)
+            newer = _newer(DATABASES, insert)
+            changed: dict[str, Any] = {
+                name: insert.excluded[name] for name in ("db_id", "created_at", "generation")
+            }
+            changed.update(_if(newer, DATABASES, insert, (*_LEVELS, "sampled_at")))
+            connection.execute(_resolving(insert, DATABASES, changed), rows)
+        self._sample_day(connection, [one for one in ordered if one.levels is not None])
+
+    def _sample_day(self, connection: Connection, found: Sequence[DatabaseRow]) -> None:
+        rows = [
+            {
+                "namespace": one.database.namespace,
+                "profile": one.database.profile,
+                "day": _day(one.sampled_at),
+                **_levels(one),
+                **_NO_COUNTS,
+            }
+            for one in found
+        ]
+        if rows:
+            insert = self._insert(USAGE)
+            changed = _if(_newer(USAGE, insert), USAGE, insert, (*_LEVELS, "sampled_at"))
+            connection.execute(_resolving(insert, USAGE, changed), rows)
+
+    def _drop(self, connection: Connection, batch: Batch) -> None:
+        gone = sorted(batch.gone)
+        for namespace, profile in gone:
+            connection.execute(delete(DATABASES).where(*_named(DATABASES, namespace, profile)))
+        # From then on it takes no room.
+        empty = (Indexed(namespace, profile, "", 0) for namespace, profile in gone)
+        self._sample_day(connection, [DatabaseRow(one, _NOTHING, batch.at) for one in empty])
+
+    def _upsert(
+        self,
+        connection: Connection,
+        table: Table,
+        rows: list[dict[str, Any]],
+        changed: Sequence[str],
+    ) -> None:
+        insert = self._insert(table)
+        values = {name: insert.excluded[name] for name in changed}
+        connection.execute(_resolving(insert, table, values), rows)
+
+    # -- what operators ask -----------------------------------------------------------------------
+
+    def profiles(self, namespace: str) -> list[str]:
+        """Return the databases of a namespace that the index has."""
+        query = select(DATABASES.c.profile).where(DATABASES.c.namespace == namespace)
+        with self._changing() as connection:
+            return list(connection.scalars(query.order_by(DATABASES.c.profile)))
+
+    def usage(self, namespace: str, profile: str | None, first: str, last: str) -> Span | None:
+        """Return what was used of a database, or of all of a namespace, from day to day.
+
+        None where the catalog never heard of it.
+        """
+        with self._changing() as connection:
+            there = select(func.count()).select_from(DATABASES)
+            known = connection.scalar(there.where(*_named(DATABASES, namespace, profile))) or 0
+            ever = select(USAGE.c.day).where(*_named(USAGE, namespace, profile)).limit(1)
+            if not known and connection.scalar(ever) is None:
+                return None
+            changes: dict[str, Levels] = {}
+            for query, sign in _level_queries(namespace, profile, first, last):
+                for day, *amounts in connection.execute(query):
+                    before = changes.get(day, _NOTHING)
+                    added = (sign * int(amount) for amount in amounts)
+                    changes[day] = Levels(*(a + b for a, b in zip(before, added, strict=True)))
+            opening = changes.pop("", _NOTHING)
+            counted = connection.execute(_count_query(namespace, profile, first, last))
+            counts = {day: (int(w), int(r), int(t)) for day, w, r, t in counted if w or r or t}
+            return Span(known, opening, changes, counts)
+
+    # -- making the index again -------------------------------------------------------------------
+
+    def begin_rebuild(self) -> int:
+        """Begin a generation; see `rebuild.Index`."""
+        with self._changing() as connection:
+            changed = update(META).where(META.c.key == "generation")
+            connection.execute(changed.values(value=META.c.value + 1))
+            return _generation(connection)
+
+    def index(self, databases: Sequence[Indexed], generation: int) -> None:
+        """Write databases as the store has them."""
+        rows = [{**one._asdict(), "generation": generation} for one in sorted(databases)]
+        if not rows:
+            return
+        with self._changing() as connection:
+            insert = self._insert(DATABASES)
+            same = DATABASES.c.db_id == insert.excluded.db_id
+            later = DATABASES.c.generation > insert.excluded.generation
+            changed: dict[str, Any] = {
+                name: insert.excluded[name] for name in ("db_id", "created_at")
+            }
+            changed["generation"] = case(
+                (later, DATABASES.c.generation), else_=insert.excluded.generation
+            )
+            # Of another database of that name nobody knows how large this one is.
+            for name in (*_LEVELS, "sampled_at"):
+                changed[name] = case((same, DATABASES.c[name]), else_=None)
+            connection.execute(_resolving(insert, DATABASES, changed), rows)
+
+    def end_rebuild(self, generation: int) -> int:
+        """Remove what is of an earlier generation; return how many."""
+        with self._changing() as connection:
+            old = delete(DATABASES).where(DATABASES.c.generation < generation)
+            return connection.execute(old).rowcount
+
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction; where it failed the tables are looked at again."""
+        self.prepare()
+        try:
+            with (
+                catalog_faults(self.name, self._secrets),
+                self._engine.begin() as connection,
+            ):
+                yield connection
+        except Unavailable:
+            self._prepared = False
+            raise
+
+
+_NO_COUNTS = {"writes": 0, "recalls": 0, "model_tokens": 0}
+
+
+def _manual_transactions(connection: Any, _record: object) -> None:
+    # The driver's own transactions begin too late, and not at all before a CREATE.
+    connection.isolation_level = None
+
+
+def _begin_at_once(connection: Connection) -> None:
+    # Who reads first and writes then would be refused where somebody else wrote in between.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _resolving(insert: Any, table: Table, changed: dict[str, Any]) -> Any:
+    """Return an insert that changes the row where there is one."""
+    keys = [column.name for column in table.primary_key]
+    return insert.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+def _newer(table: Table, insert: Any) -> Any:
+    """Return whether levels are newer than those of the row: nodes report late after an outage."""
+    given = insert.excluded.sampled_at
+    return given.is_not(None) & (table.c.sampled_at.is_(None) | (given >= table.c.sampled_at))
+
+
+def _if(condition: Any, table: Table, insert: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {name: case((condition, insert.excluded[name]), else_=table.c[name]) for name in names}
+
+
+def _levels(row: DatabaseRow) -> dict[str, int | None]:
+    if row.levels is None:
+        return dict.fromkeys((*_LEVELS, "sampled_at"))
+    return {**row.levels._asdict(), "sampled_at": row.sampled_at}
+
+
+def _generation(connection: Connection) -> int:
+    found: int = connection.scalar(select(META.c.value).where(META.c.key == "generation")) or 1
+    return found
+
+
+def _named(table: Table, namespace: str, profile: str | None) -> list[Any]:
+    found = [table.c.namespace == namespace]
+    return found if profile is None else [*found, table.c.profile == profile]
+
+
+def _level_queries(
+    namespace: str, profile: str | None, first: str, last: str
+) -> list[tuple[Select[Any], int]]:
+    """Return the sums of what begins to hold on a day (+1), and of what ceases to (-1).
+
+    What was before the first day is under the empty day. A level holds until the next of its
+    database, so it is added where it begins and taken away where that next one does.
+    """
+    following = func.lead(USAGE.c.day).over(partition_by=USAGE.c.profile, order_by=USAGE.c.day)
+    known = [*_named(USAGE, namespace, profile), USAGE.c.day <= last, USAGE.c.bytes.is_not(None)]
+    columns = [USAGE.c[name] for name in _LEVELS]
+    held = select(USAGE.c.day, following.label("following"), *columns).where(*known).subquery()
+    found = []
+    for day, sign in ((held.c.day, 1), (held.c.following, -1)):
+        # By the name of the column: PostgreSQL takes two parameters of one value for two values.
+        placed = case((day < first, ""), else_=day).label("placed")
+        sums = [func.sum(held.c[name]) for name in _LEVELS]
+        found.append((select(placed, *sums).where(day.is_not(None)).group_by("placed"), sign))
+    return found
+
+
+def _count_query(namespace: str, profile: str | None, first: str, last: str) -> Select[Any]:
+    sums = [func.sum(USAGE.c[name]) for name in _NO_COUNTS]
+    within = USAGE.c.day.between(first, last)
+    query = select(USAGE.c.day, *sums).where(*_named(USAGE, namespace, profile), within)
+    return query.group_by(USAGE.c.day)
+
+
+def _day(ms: int) -> str:
+    return format_ms(ms, pattern="%Y-%m-%d")

@@ -1,0 +1,128 @@
+"""Keys and values of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ...api import (
+    Consistency,
+    DeletedKey,
+    DeleteKey,
+    Durability,
+    GotValue,
+    KeyPage,
+    ListKeys,
+    ValuePut,
+    to_request,
+)
+from ...api.limits import PAGE_MAX
+from ...errors import Invalid, NotFound
+from ..inputs import options
+from ..values import decode_value, get_request, put_request
+
+if TYPE_CHECKING:
+    from .past import AsyncReading
+
+__all__ = ["AsyncKeySpace", "AsyncKeySpaceReading"]
+
+
+class AsyncKeySpaceReading:
+    """What can be read of one space of keys, as it is or as it was; a value, nothing is open."""
+
+    __slots__ = ("name", "profile")
+
+    def __init__(self, profile: AsyncReading, name: str) -> None:
+        if not isinstance(name, str):
+            raise Invalid(f"the name of a space of keys is text, not {type(name).__name__}")
+        self.profile = profile
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} of {self.profile!r}>"
+
+    async def get(
+        self, key: str, default: Any = None, *, consistency: Consistency = "cached"
+    ) -> Any:
+        """Return what the key was set to; `default` where it is not set, or its time is over.
+
+        Bytes, a text, or the value of a JSON text: what it was put as. With `primary` the answer
+        holds every write acknowledged before; `cached` may be up to 30 s older where a node answers
+        from a copy (none does today).
+        """
+        try:
+            return decode_value(await self.entry(key, consistency=consistency))
+        except NotFound as error:
+            if error.code != "not_found":
+                raise
+            return default
+
+    async def entry(self, key: str, *, consistency: Consistency = "cached") -> GotValue:
+        """Return the bytes of a key, their content type and the txid this was read at.
+
+        Raises `NotFound` where the key is not set, or its time is over.
+        """
+        request = get_request(self.name, key, consistency)
+        found: GotValue = await self.profile.client.call("kv.get", self.profile.target, request)
+        return found
+
+    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+        """Iterate over the keys that begin with `prefix`, in the order of their UTF-8 bytes."""
+        fields = {"ns": self.name, "prefix": prefix, "limit": PAGE_MAX}
+        request = to_request(ListKeys, fields, "keys")
+        while True:
+            page: KeyPage = await self.profile.client.call("kv.list", self.profile.target, request)
+            for key in page:
+                yield key
+            if page.next_cursor is None:
+                return
+            request = msgspec.structs.replace(request, cursor=page.next_cursor)
+
+    def space(self, name: str) -> AsyncKeySpaceReading:
+        """Return another space of keys by name; costs nothing."""
+        return AsyncKeySpaceReading(self.profile, name)
+
+
+class AsyncKeySpace(AsyncKeySpaceReading):
+    """One space of keys: a value that holds nothing open.
+
+    Writes take `durability=` and `request_id=` as those of the profile do.
+    """
+
+    __slots__ = ()
+
+    async def put(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: timedelta | float | None = None,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> ValuePut:
+        """Set a key: to bytes, a text, or anything JSON can say. With `ttl` for so many seconds.
+
+        When this returns it survives the process and a power cut. A value has up to 16 MiB.
+        """
+        request = put_request(self.name, key, value, ttl)
+        how = options(durability, request_id)
+        client, target = self.profile.client, self.profile.target
+        done: ValuePut = await client.call("kv.put", target, request, how)
+        return done
+
+    async def delete(
+        self, key: str, *, durability: Durability | None = None, request_id: str | None = None
+    ) -> bool:
+        """Remove a key; False where it was not set, or its time was over."""
+        request = to_request(DeleteKey, {"ns": self.name, "key": key}, "delete")
+        how = options(durability, request_id)
+        client, target = self.profile.client, self.profile.target
+        done: DeletedKey = await client.call("kv.delete", target, request, how)
+        return done.deleted
+
+    def space(self, name: str) -> AsyncKeySpace:
+        """Return another space of keys by name; costs nothing and creates nothing."""
+        return AsyncKeySpace(self.profile, name)

@@ -1,0 +1,21 @@
+"""What the first writes of keys, vectors and documents make, as they make it.
+
+So a file from elsewhere can be held against it, to the letter: what is named like a table of ours
+and has another column, a default or a check is not one of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import apsw
+
+from . import collections, documents, kv
+
+__all__ = ["complete"]
+
+
+def complete(connection: apsw.Connection, names: Sequence[str]) -> None:
+    """Make those of `names` in a new database that a write would make; pass over all others."""
+    for part in (kv.complete, collections.complete, documents.complete):
+        part(connection, names)

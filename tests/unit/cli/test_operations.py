@@ -1,0 +1,178 @@
+"""Everything that can be asked of Palimpsest can be asked on the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from palimp import Client
+from palimp.api import OPERATIONS
+from palimp.cli.main import cli
+
+# One command for every operation, in an order in which each finds what it needs. {id} is the
+# memory that the first one wrote.
+COMMANDS = {
+    "memories.ingest": "memory remember alice hello",
+    "memories.get": "memory get alice {id}",
+    "memories.list": "memory list alice",
+    "memories.history": "memory history alice {id}",
+    "recall": "memory recall alice hello",
+    "memories.supersede": "memory supersede alice {id} goodbye",
+    "memories.forget": "memory forget alice {id}",
+    "sessions.append": "session append alice s1 user hello",
+    "sessions.list": "session list alice",
+    "sessions.window": "session window alice s1",
+    "sessions.search": "session search alice s1 hello",
+    "sessions.end": "session end alice s1",
+    "documents.insert": 'docs insert alice trips {{"seat":12}}',
+    "documents.index": "docs index alice trips seat",
+    "documents.indexes": "docs indexes alice trips",
+    "documents.find": "docs find alice trips",
+    "documents.count": "docs count alice trips",
+    "documents.update": 'docs update alice trips {{}} {{"$set":{{"seat":13}}}}',
+    "documents.delete": "docs delete alice trips {{}}",
+    "documents.collections": "docs list alice",
+    "documents.drop": "docs drop alice trips",
+    "kv.put": "kv put alice theme dark",
+    "kv.get": "kv get alice theme",
+    "kv.list": "kv list alice",
+    "kv.delete": "kv delete alice theme",
+    "vectors.upsert": "vectors upsert alice docs a [1,0]",
+    "vectors.search": "vectors search alice docs [1,0]",
+    "vectors.get": "vectors get alice docs a",
+    "vectors.list": "vectors list alice docs",
+    "vectors.info": "vectors info alice docs",
+    "vectors.collections": "vectors collections alice",
+    "vectors.delete": "vectors delete alice docs a",
+    "vectors.drop": "vectors drop alice docs",
+    "sql.run": "sql alice CREATE/**/TABLE/**/t(a)",
+    "checkpoints.create": "branch checkpoint alice before",
+    "checkpoints.list": "branch checkpoints alice",
+    "points.list": "branch points alice",
+    "rewind": "branch rewind alice before",
+    "checkpoints.delete": "branch drop alice before",
+    "branches.fork": "branch fork alice trial",
+    "branches.list": "branch list alice",
+    "branches.delete": "branch delete alice@trial",
+    "sync": "branch sync alice",
+    "wake": "branch wake alice",
+    "export": "export alice alice.db",
+    "import": "import alice.db copy",
+    "verify": "verify alice",
+    "manifest": "debug manifest alice",
+    "profiles.list": "memory profiles",
+    "names.list": "memory profiles --all",
+    "node.info": "debug node",
+    "maintain": "maintain",
+    "databases.create": "db create acme--alice",
+    "databases.list": "db list",
+    "tokens.mint_database": "token create acme--alice",
+    "tokens.mint_namespace": "token create-ns acme",
+    "databases.delete": "db delete acme--alice --yes",
+    "policy.set_namespace": 'policy set acme --policy {{"audit":{{"enabled":true}}}}',
+    "policy.get_namespace": "policy get acme",
+    "policy.set_profile": "policy clear acme --profile alice",
+    "policy.get_profile": "policy get acme --profile alice",
+    "audit.query": "audit export acme --action token.",
+    "audit.verify": "audit verify acme",
+    "usage.database": "db usage default--alice",
+    "usage.namespace": "namespace usage default",
+    "namespaces.list": "namespace list",
+    "namespaces.delete": "namespace delete default --yes",
+}
+# Where the answer of a write has no txid, because it concerns no content.
+NO_TXID = {"branches.delete", "checkpoints.delete", "maintain"} | {
+    name
+    for name in OPERATIONS
+    if name.startswith(("databases.", "namespaces.", "tokens.", "policy."))
+}
+
+
+SERVING = re.compile(r"serving (http://[\d.:]+)")
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Run a node on a free port and yield its URL."""
+    command = [sys.executable, "-m", "palimp", "serve", "--data", str(folder), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as node:
+        assert node.stderr is not None
+        try:
+            found = next(filter(None, map(SERVING.search, node.stderr)), None)
+            assert found is not None, "the node ended before it served"
+            yield found[1]
+        finally:
+            node.terminate()
+
+
+@pytest.fixture(params=["folder", "node"])
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[str]]:
+    monkeypatch.chdir(tmp_path)
+    # Else there is no key to sign tokens with.
+    monkeypatch.setenv("PALIMP_SINGLE_NODE", "1")
+    monkeypatch.setenv("PALIMP_CATALOG_URL", f"sqlite:///{tmp_path}/catalog.db")
+    if request.param == "folder":
+        yield ["--data", "m"]
+        return
+    with served(tmp_path / "m") as url:
+        yield ["--url", url]
+
+
+def test_every_operation_has_a_command() -> None:
+    assert set(COMMANDS) == set(OPERATIONS)
+
+
+def test_every_command_does_its_operation_in_json_and_names_the_txid_of_a_write(
+    place: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+    original = Client.call
+
+    def call(self: Client, operation: str, *more: Any) -> Any:
+        called.append(operation)
+        return original(self, operation, *more)
+
+    monkeypatch.setattr(Client, "call", call)
+    identity = ""
+    for operation, command in COMMANDS.items():
+        called.clear()
+        words = command.format(id=identity).split()
+        found = CliRunner().invoke(cli, [*words, "--json", *place], catch_exceptions=False)
+        assert found.exit_code == 0, (command, found.output)
+        assert operation in called, command
+        answer = json.loads(found.stdout)
+        identity = identity or answer["id"]
+        row = OPERATIONS[operation]
+        fields = {field.name for field in msgspec.structs.fields(row.result)}
+        if row.writes:
+            assert ("txid" in fields) == (operation not in NO_TXID), operation
+        if row.writes and operation not in NO_TXID:
+            assert re.fullmatch(r"txid: \d+\n", found.stderr), command
+            assert f'"txid": {found.stderr[6:-1]}' in found.stdout, command
+
+
+def test_what_people_see_of_profiles_branches_and_nodes(place: list[str]) -> None:
+    def run(line: str) -> str:
+        found = CliRunner().invoke(cli, [*line.split(), *place], catch_exceptions=False)
+        assert found.exit_code == 0, found.output
+        return found.stdout
+
+    run("memory remember alice hello --namespace acme")
+    run("memory remember bob hello")
+    assert run("memory profiles") == "bob\n"
+    assert run("memory profiles --namespace acme") == "alice\n"
+    assert sorted(run("memory profiles --all").split()) == ["acme--alice", "default--bob"]
+    assert run("branch wake bob") == "bob is here\n"
+    assert json.loads(run("debug node"))["object_store"]
