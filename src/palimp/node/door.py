@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Its hooks around a fork have to be there before a fork waits for our thread, which needs it: those
+# that are added in the middle of a fork are run by halves.
+import concurrent.futures.thread  # noqa: F401
 import os
 import select
 import socket

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -26,6 +27,10 @@ def configure(level: str, format: Format) -> None:
     handler.setFormatter(_Json() if format == "json" else _Console())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("palimp").setLevel(level.upper())
+    # Every request has a line: what no line shows is not to be found out for each
+    # (docs.python.org/3/howto/logging.html#optimization).
+    logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
+    logging._srcfile = None  # noqa: SLF001
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
@@ -63,10 +68,16 @@ class _Json(logging.Formatter):
 
 
 def _message(record: logging.LogRecord) -> str:
-    return record.getMessage().translate(_ESCAPES)
+    message = record.getMessage()
+    return message if message.isprintable() else message.translate(_ESCAPES)
 
 
 def _time(record: logging.LogRecord) -> str:
     """Return RFC 3339 text with milliseconds."""
     whole, ms = divmod(int(record.created * 1000), 1000)
-    return f"{format_ms(whole * 1000)[:-1]}.{ms:03}Z"
+    return f"{_second(whole)}.{ms:03}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(whole: int) -> str:
+    return format_ms(whole * 1000)[:-1]
