@@ -98,6 +98,13 @@ NO_TXID = {"branches.delete", "checkpoints.delete", "maintain"} | {
 }
 
 
+try:
+    import sqlalchemy  # noqa: F401
+except ImportError:
+    WITH_CATALOG = False
+else:
+    WITH_CATALOG = True
+
 SERVING = re.compile(r"serving (http://[\d.:]+)")
 
 
@@ -122,7 +129,8 @@ def place(
     monkeypatch.chdir(tmp_path)
     # Else there is no key to sign tokens with.
     monkeypatch.setenv("PALIMP_SINGLE_NODE", "1")
-    monkeypatch.setenv("PALIMP_CATALOG_URL", f"sqlite:///{tmp_path}/catalog.db")
+    if WITH_CATALOG:
+        monkeypatch.setenv("PALIMP_CATALOG_URL", f"sqlite:///{tmp_path}/catalog.db")
     if request.param == "folder":
         yield ["--data", "m"]
         return
@@ -147,6 +155,8 @@ def test_every_command_does_its_operation_in_json_and_names_the_txid_of_a_write(
     monkeypatch.setattr(Client, "call", call)
     identity = ""
     for operation, command in COMMANDS.items():
+        if operation.startswith("usage.") and not WITH_CATALOG:
+            continue
         called.clear()
         words = command.format(id=identity).split()
         found = CliRunner().invoke(cli, [*words, "--json", *place], catch_exceptions=False)
