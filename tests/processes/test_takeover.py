@@ -24,14 +24,13 @@ HASTY = "import palimp.client.transports.socket as s; s.SILENT_SECONDS = 0.3"
 # The owner's next answer to a write is none: it dies when all is committed.
 DIES = "import palimp.http.api as a; a.encode_answer = lambda *_: os._exit(1)"
 SLOW = """
-import palimp.node
-d = sys.modules["palimp.operations.dispatch"]
-get = d.HANDLERS["memories.history"]
+import palimp.operations.memories as m
+get = m.history
 def slow(*given):
     open(p_path, "w").close()
     time.sleep(2)
     return get(*given)
-d.HANDLERS["memories.history"] = slow
+m.history = slow
 """
 
 

@@ -15,7 +15,6 @@ import msgspec
 
 from ..api import API_VERSION, NO_OPTIONS, NodeInfo, Options, Target
 from ..api.base import Request, Result
-from ..catalog import start_catalog
 from ..clock import Clock
 from ..engine import Address, Engine
 from ..errors import Unavailable
@@ -25,7 +24,6 @@ from ..ids import check_name
 from ..observe import Metrics, logger
 from ..operations import CALLER, Access, Context, Principal, dispatch
 from ..operations.auditing import Audit
-from ..operations.usage import Catalog, Usage, look_into
 from ..operations.vectors import fill
 from ..profile import Embedder, check_schema, complete, prepare
 from ..store import CountingStore, ObjectStore, identify, open_store, self_test
@@ -36,6 +34,7 @@ from .folder import Folder
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from ..operations.usage import Catalog, Usage
     from ..security import Claims, Tokens
     from .tracing import Tracing
 
@@ -77,6 +76,8 @@ class Node:
                 self._door = _door(self._folder)
             opened = _store(settings, self._folder, clock, store, self.tracing)
             if settings.catalog_url is not None:
+                from ..catalog import start_catalog
+
                 catalog = start_catalog(settings.catalog_url, clock)
             policies = Policies(
                 opened,
@@ -272,6 +273,8 @@ def _engine(
 def _usage(catalog: Catalog | None, engine: Engine, clock: Clock, metrics: Metrics) -> Usage | None:
     if catalog is None:
         return None
+    from ..operations.usage import Usage, look_into
+
     return Usage(catalog, look_into(engine, clock), clock, metrics)
 
 

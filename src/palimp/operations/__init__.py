@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from .access import CALLER, OWNER, Access, Principal
 from .context import Context
-from .dispatch import HANDLERS, dispatch
+from .dispatch import HANDLERS, dispatch, handler_of
 
-__all__ = ["CALLER", "HANDLERS", "OWNER", "Access", "Context", "Principal", "dispatch"]
+__all__ = [
+    "CALLER",
+    "HANDLERS",
+    "OWNER",
+    "Access",
+    "Context",
+    "Principal",
+    "dispatch",
+    "handler_of",
+]

@@ -6,7 +6,9 @@ from ..api import AuditPage, AuditVerification, QueryAudit, Target, VerifyAudit
 from ..errors import Error, Invalid
 from ..ids import NAMESPACE_CHARS_MAX, check_name
 from ..observe import logger
-from .auditing import query, retire, verify
+from .auditing.reading import query
+from .auditing.retiring import retire
+from .auditing.verifying import verify
 from .context import Context
 
 __all__ = ["query_audit", "retire_audits", "verify_audit"]

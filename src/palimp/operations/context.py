@@ -23,7 +23,6 @@ from ..points import Point
 from ..profile import Embedder, PlainSealer, Sealer
 from .access import OWNER, Access, Principal
 from .auditing import Audit
-from .usage import Usage
 
 __all__ = ["Context", "Readable"]
 
@@ -55,7 +54,8 @@ class Context(msgspec.Struct, frozen=True):
     audit: Audit | None = None
     durable: bool = False
     principal: Principal = OWNER
-    usage: Usage | None = None
+    # A `usage.Usage`, whose room is imported only where one is.
+    usage: Any = None
     options: Options = NO_OPTIONS
     digest: bytes = b""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from typing import Any, get_args
 
 import msgspec
@@ -12,94 +14,80 @@ from ..api.base import Request, Result
 from ..api.operation import Durability
 from ..engine import check_request_id
 from ..errors import Error, Invalid, Unavailable
-from . import (
-    audit,
-    branches,
-    collections,
-    control,
-    documents,
-    kv,
-    memories,
-    node,
-    policy,
-    recall,
-    sessions,
-    sql,
-    usage,
-)
 from .access import OWNER, Principal
 from .context import Context
 
-__all__ = ["HANDLERS", "dispatch"]
+__all__ = ["HANDLERS", "dispatch", "handler_of"]
 
-HANDLERS: dict[str, Callable[[Context, Target, Any], Result]] = {
-    "memories.ingest": memories.ingest,
-    "memories.get": memories.get,
-    "memories.list": memories.list_page,
-    "memories.supersede": memories.supersede,
-    "memories.forget": memories.forget,
-    "memories.history": memories.history,
-    "recall": recall.recall,
-    "sessions.list": sessions.list_page,
-    "sessions.append": sessions.append,
-    "sessions.window": sessions.window,
-    "sessions.search": recall.search,
-    "sessions.end": sessions.end,
-    "documents.insert": documents.insert,
-    "documents.find": documents.find,
-    "documents.count": documents.count,
-    "documents.update": documents.update,
-    "documents.delete": documents.delete,
-    "documents.index": documents.create_index,
-    "documents.indexes": documents.indexes,
-    "documents.collections": documents.collections,
-    "documents.drop": documents.drop,
-    "kv.list": kv.list_page,
-    "kv.get": kv.get,
-    "kv.put": kv.put,
-    "kv.delete": kv.delete,
-    "vectors.collections": collections.list_collections,
-    "vectors.upsert": collections.upsert,
-    "vectors.search": collections.search,
-    "vectors.info": collections.info,
-    "vectors.list": collections.list_ids,
-    "vectors.get": collections.get,
-    "vectors.delete": collections.delete,
-    "vectors.drop": collections.drop,
-    "sql.run": sql.run,
-    "branches.list": branches.list_branches,
-    "branches.fork": branches.fork,
-    "branches.delete": branches.delete,
-    "checkpoints.create": branches.checkpoint,
-    "checkpoints.list": branches.checkpoints,
-    "checkpoints.delete": branches.drop_checkpoint,
-    "points.list": branches.points,
-    "rewind": branches.rewind,
-    "sync": branches.sync,
-    "export": branches.export,
-    "import": branches.import_,
-    "verify": branches.verify,
-    "manifest": branches.manifest,
-    "wake": branches.wake,
-    "profiles.list": node.list_profiles,
-    "names.list": branches.names,
-    "node.info": node.info,
-    "databases.create": control.create_database,
-    "databases.list": control.list_databases,
-    "databases.delete": control.delete_database,
-    "namespaces.list": control.list_namespaces,
-    "namespaces.delete": control.delete_namespace,
-    "tokens.mint_database": control.mint,
-    "tokens.mint_namespace": control.mint,
-    "policy.get_namespace": policy.get_namespace,
-    "policy.set_namespace": policy.set_namespace,
-    "policy.get_profile": policy.get_profile,
-    "policy.set_profile": policy.set_profile,
-    "audit.query": audit.query_audit,
-    "audit.verify": audit.verify_audit,
-    "usage.database": usage.database,
-    "usage.namespace": usage.namespace,
-    "maintain": node.maintain,
+# The room of each is imported with its first use: most programs need few of them.
+HANDLERS: dict[str, str] = {
+    "memories.ingest": "memories.ingest",
+    "memories.get": "memories.get",
+    "memories.list": "memories.list_page",
+    "memories.supersede": "memories.supersede",
+    "memories.forget": "memories.forget",
+    "memories.history": "memories.history",
+    "recall": "recall.recall",
+    "sessions.list": "sessions.list_page",
+    "sessions.append": "sessions.append",
+    "sessions.window": "sessions.window",
+    "sessions.search": "recall.search",
+    "sessions.end": "sessions.end",
+    "documents.insert": "documents.insert",
+    "documents.find": "documents.find",
+    "documents.count": "documents.count",
+    "documents.update": "documents.update",
+    "documents.delete": "documents.delete",
+    "documents.index": "documents.create_index",
+    "documents.indexes": "documents.indexes",
+    "documents.collections": "documents.collections",
+    "documents.drop": "documents.drop",
+    "kv.list": "kv.list_page",
+    "kv.get": "kv.get",
+    "kv.put": "kv.put",
+    "kv.delete": "kv.delete",
+    "vectors.collections": "collections.list_collections",
+    "vectors.upsert": "collections.upsert",
+    "vectors.search": "collections.search",
+    "vectors.info": "collections.info",
+    "vectors.list": "collections.list_ids",
+    "vectors.get": "collections.get",
+    "vectors.delete": "collections.delete",
+    "vectors.drop": "collections.drop",
+    "sql.run": "sql.run",
+    "branches.list": "branches.list_branches",
+    "branches.fork": "branches.fork",
+    "branches.delete": "branches.delete",
+    "checkpoints.create": "branches.checkpoint",
+    "checkpoints.list": "branches.checkpoints",
+    "checkpoints.delete": "branches.drop_checkpoint",
+    "points.list": "branches.points",
+    "rewind": "branches.rewind",
+    "sync": "branches.sync",
+    "export": "branches.export",
+    "import": "branches.import_",
+    "verify": "branches.verify",
+    "manifest": "branches.manifest",
+    "wake": "branches.wake",
+    "profiles.list": "node.list_profiles",
+    "names.list": "branches.names",
+    "node.info": "node.info",
+    "databases.create": "control.create_database",
+    "databases.list": "control.list_databases",
+    "databases.delete": "control.delete_database",
+    "namespaces.list": "control.list_namespaces",
+    "namespaces.delete": "control.delete_namespace",
+    "tokens.mint_database": "control.mint",
+    "tokens.mint_namespace": "control.mint",
+    "policy.get_namespace": "policy.get_namespace",
+    "policy.set_namespace": "policy.set_namespace",
+    "policy.get_profile": "policy.get_profile",
+    "policy.set_profile": "policy.set_profile",
+    "audit.query": "audit.query_audit",
+    "audit.verify": "audit.verify_audit",
+    "usage.database": "usage.database",
+    "usage.namespace": "usage.namespace",
+    "maintain": "node.maintain",
 }
 
 # Why a write is refused before anything was done: it may be repeated.
@@ -133,7 +121,7 @@ def dispatch(
             )
         if options is not NO_OPTIONS:
             context = context.with_options(_checked(options), name, request)
-        result = HANDLERS[name](context, target, request)
+        result = handler_of(name)(context, target, request)
         _check_floor(options.min_txid, result)
     except Error as error:
         context.metrics.add("operations_failed", operation=name, code=error.code)
@@ -149,6 +137,15 @@ def dispatch(
     if context.audit is not None:
         context.audit.note(operation, target, request, options, principal, result)
     return result
+
+
+@cache
+def handler_of(operation: str) -> Callable[[Context, Target, Any], Result]:
+    """Return the function of an operation."""
+    module, _, name = HANDLERS[operation].partition(".")
+    found: Callable[[Context, Target, Any], Result]
+    found = getattr(import_module(f".{module}", __package__), name)
+    return found
 
 
 def _checked(options: Options) -> Options:

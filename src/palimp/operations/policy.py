@@ -14,8 +14,8 @@ from ..api import (
 )
 from ..engine import Address
 from ..errors import Invalid, NotFound
-from ..governance import Sweep, is_due, sweep
 from ..governance.document import Document, Values, checked
+from ..governance.sweep import Sweep, is_due, sweep
 from ..ids import MAIN, NAMESPACE_CHARS_MAX, check_name
 from .auditing.actions import SWEPT
 from .context import Context

@@ -398,7 +398,8 @@ def _usage(context: Context) -> Usage:
             "nothing counts usage here: set PALIMP_CATALOG_URL, or start the node with "
             "`palimp serve`, which has a catalog in its folder (extra `server`)"
         )
-    return context.usage
+    usage: Usage = context.usage
+    return usage
 
 
 def look_into(engine: Engine, clock: Clock) -> Look:

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 import apsw
 
-from . import collections, documents, kv
-
 __all__ = ["complete"]
 
 
 def complete(connection: apsw.Connection, names: Sequence[str]) -> None:
     """Make those of `names` in a new database that a write would make; pass over all others."""
+    # Asked of an import only; opening a folder does not wait for these.
+    from . import collections, documents, kv
+
     for part in (kv.complete, collections.complete, documents.complete):
         part(connection, names)

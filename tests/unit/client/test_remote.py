@@ -21,7 +21,7 @@ from palimp.client.transports import retry
 from palimp.http import create_app
 from palimp.http.api import Limits
 from palimp.node.serving import Served
-from palimp.operations import HANDLERS
+from palimp.operations import HANDLERS, handler_of
 
 from .gate import Gate, House, answer, silent_before
 
@@ -231,7 +231,7 @@ def test_a_client_of_a_node_brings_no_server() -> None:
 @pytest.mark.parametrize("name", [name for name in HANDLERS if OPERATIONS[name].writes])
 def test_what_is_repeated_by_its_id_is_known_by_it(name: str) -> None:
     """An operation that keeps no answer by the request id has to stand in `retry.py`."""
-    handler = HANDLERS[name]
+    handler = handler_of(name)
     helpers = [vars(inspect.getmodule(handler)).get(word) for word in handler.__code__.co_names]
     parts = [handler, *(one for one in helpers if inspect.isfunction(one))]
     source = "".join(map(inspect.getsource, parts))

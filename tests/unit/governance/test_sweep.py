@@ -4,8 +4,8 @@ import apsw
 import pytest
 
 from palimp.api import GetMemory, MemoryInput
-from palimp.governance import Effective, Sweep, is_due, sweep
-from palimp.governance.sweep import SWEEP_BATCH
+from palimp.governance import Effective
+from palimp.governance.sweep import SWEEP_BATCH, Sweep, is_due, sweep
 from palimp.ids import PUBLIC_ID_KEY
 from palimp.profile import PlainSealer, prepare
 from palimp.profile.memories import Writer, draft, get_memory, ingest

@@ -24,9 +24,12 @@ from palimp.governance import Policies
 from palimp.node import Node, load_settings
 from palimp.observe import Metrics
 from palimp.operations import Principal
-from palimp.operations.auditing import ACTIONS, EXEMPT, Audit, query, retire, verify
+from palimp.operations.auditing import ACTIONS, EXEMPT, Audit
 from palimp.operations.auditing.chain import BATCH_MAX, digest, places, prepare
+from palimp.operations.auditing.reading import query
+from palimp.operations.auditing.retiring import retire
 from palimp.operations.auditing.stream import QUEUE_MAX
+from palimp.operations.auditing.verifying import verify
 from palimp.store import VolatileStore
 from palimp.store.faulty import NO_FAULT, Fault, FaultyStore, Kind
 

@@ -1,11 +1,12 @@
-"""The audit: what is recorded, how it is chained and stored, read, checked and let go."""
+"""The audit: what is recorded, how it is chained and stored.
+
+How it is read, checked and let go is in `reading`, `verifying` and `retiring`, which opening a
+folder does not wait for.
+"""
 
 from __future__ import annotations
 
 from .actions import ACTIONS, EXEMPT
-from .reading import query
-from .retiring import retire
 from .stream import Audit
-from .verifying import verify
 
-__all__ = ["ACTIONS", "EXEMPT", "Audit", "query", "retire", "verify"]
+__all__ = ["ACTIONS", "EXEMPT", "Audit"]
