@@ -63,13 +63,16 @@ def visitor(owner: Actor, act: Act) -> Actor:
         ("p.drop_checkpoint('c')", "1 + len(p.checkpoints())"),
         ("p.delete_branch('b')", "len(p.branches())"),
         ("p.fork('d').branch_name", "len(p.branches()) - 2"),
+        ("mem.delete_database('acme--gone')", "len(list(mem.namespaces()))"),
     ],
-    ids="remember append supersede forget drop_checkpoint delete_branch fork".split(),
+    ids=(
+        "remember append supersede forget drop_checkpoint delete_branch fork delete_database"
+    ).split(),
 )
 def test_a_write_whose_owner_dies_before_it_answers_is_done_once(
     owner: Actor, visitor: Actor, write: str, read: str
 ) -> None:
-    owner.run("p.checkpoint('c'); p.fork('b')")
+    owner.run("p.checkpoint('c'); p.fork('b'); mem.create_database('acme--gone')")
     owner.run(DIES)
     result = visitor.run(f"result = {write}")
     assert owner.process.wait(10) == 1
@@ -89,6 +92,16 @@ def test_an_import_that_may_have_been_done_is_said_to_be_in_doubt(
     assert caught.value.kind == "Conflict"
     assert caught.value.details["in_doubt"] is True
     assert visitor.run("result = len(list(mem.profile('bob').list()))") == 1
+
+
+def test_a_database_that_may_have_been_made_is_said_to_be_in_doubt(
+    owner: Actor, visitor: Actor
+) -> None:
+    owner.run(DIES)
+    with pytest.raises(Refused, match="an attempt before this got no answer") as caught:
+        visitor.run("mem.create_database('acme--new')")
+    assert caught.value.details["in_doubt"] is True
+    assert visitor.run("result = len([d for d in mem.databases() if d.name == 'acme--new'])") == 1
 
 
 @pytest.mark.usefixtures("sound")

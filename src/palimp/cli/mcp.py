@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import socket
 
@@ -11,6 +10,7 @@ import click
 
 import palimp
 
+from ..addresses import is_loopback
 from ..client import AsyncClient
 from ..errors import Invalid, Unavailable
 from ..mcp import ToolSet, create_mount, create_server, listing, need_sdk
@@ -87,7 +87,7 @@ def _listener(address: str) -> socket.socket:
     host = host.strip("[]") or HOST_DEFAULT
     if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
         raise Invalid(f"--http {address!r:.80} is not [HOST:]PORT, for instance 8765")
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise Invalid(
             f"--http listens on loopback only, and {host} is not; "
             "for other machines, use `palimp serve`, which asks for tokens"
@@ -103,15 +103,6 @@ def _listener(address: str) -> socket.socket:
         listener.close()
         raise Unavailable(f"--http {address}: {error.strerror}; choose another port") from error
     return listener
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _print_tools(tools: ToolSet, read_only: bool) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from ..addresses import is_loopback
 from ..clock import parse_seconds
 from ..errors import Invalid
 
@@ -66,7 +66,7 @@ def connection(
         raise Invalid(f"source must be text, not {type(source).__name__}")
     return Connection(
         url=f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}",
-        loopback=_is_loopback(parts.hostname or ""),
+        loopback=is_loopback(parts.hostname or ""),
         token=_checked_token(found.get("token") if token is None else token),
         source=source or None,
         retries=retries,
@@ -114,12 +114,3 @@ def _checked_token(token: object) -> str | None:
             "as a file has?); give it without"
         )
     return token
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

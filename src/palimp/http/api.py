@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -36,6 +36,7 @@ from .messages import (
     Receive,
     Scope,
     Send,
+    joined_headers,
     read_body,
     send_answer,
     send_lines,
@@ -102,7 +103,7 @@ class _Asked:
     )
 
     def __init__(self, scope: Scope) -> None:
-        self.headers = _joined(scope["headers"])
+        self.headers = joined_headers(scope["headers"])
         self.client = scope["client"][0] if scope.get("client") else "-"
         self.id = random_id("req")
         self.read = False
@@ -393,12 +394,3 @@ class Api:
             seconds * 1000,
             extra={"request": asked.id},
         )
-
-
-def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the headers by name; one that came twice has both values (RFC 9110 5.3)."""
-    found: dict[str, str] = {}
-    for raw, value in headers:
-        name, text = raw.decode("latin-1"), value.decode("latin-1")
-        found[name] = f"{found[name]}, {text}" if name in found else text
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
+from ..addresses import is_loopback
 from ..api.answers import STATUS, Answer, encode_error
 from ..api.wire import JSON_TYPE
 from ..errors import Denied, Error, Internal, Invalid, NotFound, Unavailable, Unconfigured
@@ -214,7 +214,7 @@ def _misdirected(scope: Scope) -> Answer | None:
         # A Unix socket, which no browser reaches.
         return None
     hosts = [value for name, value in scope["headers"] if name == b"host"]
-    if not hosts or _is_loopback(hosts[0].decode("latin-1")):
+    if not hosts or is_loopback(_host_name(hosts[0].decode("latin-1"))):
         return None
     refusal = Invalid(
         f"Host is {hosts[0][:80].decode('latin-1')!r}; ask for 127.0.0.1 or localhost. A proxy has "
@@ -223,16 +223,9 @@ def _misdirected(scope: Scope) -> Answer | None:
     return encode_error(refusal, _MISDIRECTED)
 
 
-def _is_loopback(host: str) -> bool:
+def _host_name(host: str) -> str:
     name, colon, port = host.rpartition(":")
-    if not colon or not port.isdigit():
-        name = host
-    if name.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return name if colon and port.isdigit() else host
 
 
 def _address(scope: Scope) -> str:

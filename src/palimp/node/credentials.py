@@ -6,12 +6,12 @@ Keys, in this order: `PALIMP_AUTH_KEY`, the folder's `keys/`, the object store (
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from ..addresses import is_loopback
 from ..clock import Clock
 from ..disk import make_folders, replace_file
 from ..errors import Internal, Invalid, Unavailable
@@ -20,7 +20,7 @@ from ..security import KeyRing, SigningKey
 from ..store import ObjectStore, change_object
 from .settings import PREFIX, Settings
 
-__all__ = ["check_exposure", "is_loopback", "load_keys", "rotate"]
+__all__ = ["check_exposure", "load_keys", "rotate"]
 
 _LOG = logger("node")
 _FOLDER = "keys"
@@ -66,14 +66,6 @@ def check_exposure(settings: Settings, host: str) -> None:
             "no lease store configured but this looks like a multi-node deployment: set "
             f"{PREFIX}SINGLE_NODE=1 where this is the only node that writes to its object store"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def load_keys(settings: Settings, folder: Path, store: ObjectStore, clock: Clock) -> KeyRing:

@@ -27,6 +27,7 @@ from ..engine import Address, Engine
 from ..errors import Error, Invalid, Kept, NotFound, Unavailable, Unconfigured
 from ..ids import MAIN, NAMESPACE_CHARS_MAX, check_name, parse_database_name, random_id
 from ..observe import Metrics, logger
+from ..profile.memories import count_memories
 
 if TYPE_CHECKING:
     from .context import Context
@@ -52,7 +53,6 @@ _BATCH_MAX = 10_000
 _LOOK_SECONDS = 1.0
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 # Superseded ones are kept, so they count. SQLite counts the rows of the smallest index.
-_MEMORIES = "SELECT count(*) FROM __palimp_memories"
 # Places of what is counted, and what is to be found out of a database, as bits.
 _WRITES, _RECALLS, _WANTED = range(3)
 _SIZE, _BRANCHES, _EXISTENCE = 1, 2, 4
@@ -442,7 +442,7 @@ def look_into(engine: Engine, clock: Clock) -> Look:
 
 def _size(connection: apsw.Connection) -> tuple[int, int]:
     pages, page_size = connection.pragma("page_count"), connection.pragma("page_size")
-    return pages * page_size, connection.execute(_MEMORIES).get
+    return pages * page_size, count_memories(connection)
 
 
 def _day(day: int) -> str:

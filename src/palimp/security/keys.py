@@ -11,7 +11,7 @@ import binascii
 import hashlib
 from collections.abc import Iterable, Iterator
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -62,18 +62,6 @@ class SigningKey:
         """Return the private key in base64 PKCS#8: a secret."""
         der = self.private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         return base64.b64encode(der).decode()
-
-    def sign(self, data: bytes) -> bytes:
-        """Return the signature of `data`."""
-        return self.private.sign(data)
-
-    def verifies(self, signature: bytes, data: bytes) -> bool:
-        """Whether this key signed `data`."""
-        try:
-            self.public.verify(signature, data)
-        except InvalidSignature:
-            return False
-        return True
 
 
 class KeyRing:

@@ -17,7 +17,7 @@ import pytest
 
 import palimp
 from palimp.api import OPERATIONS
-from palimp.client.transports import retry
+from palimp.client.transports import repeats
 from palimp.http import create_app
 from palimp.http.api import Limits
 from palimp.node.serving import Served
@@ -230,10 +230,10 @@ def test_a_client_of_a_node_brings_no_server() -> None:
 
 @pytest.mark.parametrize("name", [name for name in HANDLERS if OPERATIONS[name].writes])
 def test_what_is_repeated_by_its_id_is_known_by_it(name: str) -> None:
-    """An operation that keeps no answer by the request id has to stand in `retry.py`."""
+    """An operation that keeps no answer by the request id has to stand in `repeats.py`."""
     handler = handler_of(name)
     helpers = [vars(inspect.getmodule(handler)).get(word) for word in handler.__code__.co_names]
     parts = [handler, *(one for one in helpers if inspect.isfunction(one))]
     source = "".join(map(inspect.getsource, parts))
     by_id = "context.commit(" in source or "context.repeat(" in source
-    assert by_id == (name not in retry._WITHOUT_ID)
+    assert by_id == (name not in repeats.WITHOUT_ID)

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from palimp.addresses import is_loopback
 from palimp.clock import ManualClock
 from palimp.errors import Denied, Internal, Invalid, Unavailable
 from palimp.node import load_settings
-from palimp.node.credentials import check_exposure, is_loopback, load_keys, rotate
+from palimp.node.credentials import check_exposure, load_keys, rotate
 from palimp.security import SigningKey, Tokens
 from palimp.store import VolatileStore
 

@@ -19,13 +19,7 @@ from ...api import (
     API_VERSION,
     NO_OPTIONS,
     OPERATIONS,
-    CheckpointDropped,
-    CreateCheckpoint,
-    DeleteBranch,
-    DeletedBranch,
-    DropCheckpoint,
     GetNode,
-    Import,
     NodeInfo,
     Options,
     Target,
@@ -37,6 +31,7 @@ from ...errors import Conflict, Error, Invalid, NotFound, Unavailable
 from ...ids import jitter, random_id
 from ...node import Node, Settings, inherited
 from ...node.door import SOCKET
+from .repeats import done_before, doubtful
 from .socket import SILENT_SECONDS, Gone, Silent, SocketClient
 
 __all__ = ["Folder"]
@@ -153,7 +148,10 @@ class Folder:
             except (Conflict, NotFound) as error:
                 if not doubt:
                     raise
-                return _done_before(target, request, error)
+                done = done_before(operation, target, request, error)
+                if done is not None:
+                    return done
+                raise doubtful(operation, error) from None
             self._replace(role)
 
     def _replace(self, role: Role | None) -> Role:
@@ -293,23 +291,6 @@ def _absolute(folder: str) -> Path:
             f"folder {folder} cannot be used: the current directory is gone; give an absolute path",
             reason="folder",
         ) from error
-
-
-def _done_before(target: Target, request: Request, error: Error) -> Result:
-    """Return the result of what an attempt that got no answer has done, as the repeat's error says.
-
-    For what has no answer that is kept: other writes are recognised by their request ids.
-    """
-    if isinstance(error, NotFound):
-        if isinstance(request, DeleteBranch) and error.code == "branch_not_found":
-            return DeletedBranch(name=target.branch)
-        if isinstance(request, DropCheckpoint) and error.code == "not_found":
-            return CheckpointDropped(name=request.name)
-    if isinstance(error, Conflict) and isinstance(request, (CreateCheckpoint, Import)):
-        raise error.located(
-            "an attempt before this got no answer and may be what made it; look", in_doubt=True
-        )
-    raise error
 
 
 def _app(node: Node) -> Any:

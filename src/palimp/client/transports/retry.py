@@ -2,22 +2,12 @@
 
 Nothing here sends or sleeps: `exchange` says what comes next, and is told what came of it.
 
-A repeat is safe where the first attempt is recognised, or where doing it twice is as once:
-
-    by its request id           every write to a profile, rewind and fork: a repeat is given the
-                                first one's answer
-    by nature                   sync, wake, maintain
-    a name that is gone         deletes of branches, checkpoints, databases, namespaces: that a
-                                repeat finds nothing is what was wanted
-    a name that is there        a checkpoint, a database: nobody can tell whether the first attempt
-                                made it: `Conflict`, `in_doubt`
-    not                         import: while the first is still under way a second could begin,
-                                and would replace what was written between the two
+Which operations a repeat is safe for stands in `repeats.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -26,10 +16,6 @@ from ...api import (
     API_VERSION,
     NO_OPTIONS,
     OPERATIONS,
-    CheckpointDropped,
-    DeletedBranch,
-    DeletedDatabase,
-    DeletedNamespace,
     GetNode,
     Operation,
     Options,
@@ -38,8 +24,9 @@ from ...api import (
 from ...api.answers import Answer, decode_answer, decode_error
 from ...api.base import Request, Result
 from ...api.wire import Call, encode_call
-from ...errors import Conflict, Error, Internal, Invalid, NotFound, Unavailable
+from ...errors import Error, Internal, Invalid, Unavailable
 from ...ids import jitter, random_id
+from .repeats import NO_REPEAT, WITHOUT_ID, done_before, doubtful
 
 __all__ = ["Asked", "Exchange", "Lost", "Outcome", "Pause", "Step", "exchange"]
 
@@ -50,34 +37,6 @@ _ASKED_SECONDS_MAX = 30.0
 _WAITED_SECONDS_MAX = 60.0
 _URL_CHARS_MAX = 60_000
 _REDIRECT, _ERROR, _SERVER_ERROR = 300, 400, 500
-_NO_REPEAT = {"import"}
-# Where a repeat may meet the name that the first attempt made, finished or not.
-_MAKES = {"branches.fork", "checkpoints.create", "databases.create"}
-# Where a repeat finds nothing: the code that says so, and the result.
-_REMOVES: dict[str, tuple[str, Callable[[Target, Any], Result]]] = {
-    "branches.delete": (
-        "branch_not_found",
-        lambda target, _: DeletedBranch(name=target.branch),
-    ),
-    "checkpoints.delete": (
-        "not_found",
-        lambda _, request: CheckpointDropped(name=request.name),
-    ),
-    "databases.delete": (
-        "database_not_found",
-        lambda target, _: DeletedDatabase(name=f"{target.namespace}--{target.profile}"),
-    ),
-    # How many they were, only the answer that was lost has said.
-    "namespaces.delete": (
-        "database_not_found",
-        lambda target, _: DeletedNamespace(namespace=target.namespace or "", databases=0),
-    ),
-}
-_WITHOUT_ID = {"checkpoints.create", "databases.create", "maintain", "sync", "wake"}
-# A token that nobody saw is one too many, and harms nobody.
-_WITHOUT_ID |= {"tokens.mint_database", "tokens.mint_namespace"}
-_WITHOUT_ID |= {"policy.set_namespace", "policy.set_profile"}
-_WITHOUT_ID |= _NO_REPEAT | _REMOVES.keys()
 
 
 class Lost(NamedTuple):
@@ -138,7 +97,7 @@ def exchange(asked: Asked, retries: int) -> Exchange:
         outcome = yield call
         assert outcome is not None
         if isinstance(outcome, Unavailable):
-            raise _doubtful(operation, outcome) if doubt else outcome
+            raise doubtful(operation.name, outcome) if doubt else outcome
         if isinstance(outcome, Answer) and outcome.status < _REDIRECT:
             return (yield from _decoded(asked, outcome))
         if isinstance(outcome, Lost):
@@ -146,11 +105,13 @@ def exchange(asked: Asked, retries: int) -> Exchange:
         else:
             error, cause = _refused(asked, outcome), None
         if doubt:
-            done = _done_before(asked, error)
-            if done is not None:
-                return done
-            error = _doubtful(operation, error)
-        if error.details.get("in_doubt") and operation.name not in _WITHOUT_ID:
+            # A status of a proxy shows nothing of what the node did.
+            if "status" not in error.details:
+                done = done_before(operation.name, asked.target, asked.request, error)
+                if done is not None:
+                    return done
+            error = doubtful(operation.name, error)
+        if error.details.get("in_doubt") and operation.name not in WITHOUT_ID:
             # With this the caller can repeat it, as long as it takes.
             error.details["request_id"] = asked.options.request_id
         doubt = operation.writes and bool(error.details.get("in_doubt"))
@@ -182,7 +143,7 @@ class _Waits:
 
 
 def _may_repeat(operation: Operation, error: Error, doubt: bool) -> bool:
-    if doubt and operation.name in _NO_REPEAT:
+    if doubt and operation.name in NO_REPEAT:
         return False
     if not isinstance(error, Unavailable):
         return False
@@ -205,7 +166,7 @@ def _lost(asked: Asked, lost: Lost, attempts: int) -> Error:
     if not asked.operation.writes:
         return Unavailable(message, reason="network")
     request_id = asked.options.request_id
-    again = f", or repeat it with request id {request_id}" if name not in _WITHOUT_ID else ""
+    again = f", or repeat it with request id {request_id}" if name not in WITHOUT_ID else ""
     return Unavailable(
         f"{message} It may have been carried out: look{again}", reason="network", in_doubt=True
     )
@@ -225,24 +186,6 @@ def _refused(asked: Asked, answer: Answer) -> Error:
         # Of a proxy, or of what it made of a node that broke off.
         return error.located("", in_doubt=True)
     return error
-
-
-def _doubtful(operation: Operation, error: Error) -> Error:
-    """Return the error of a write of which an attempt before may have been carried out."""
-    if isinstance(error, Conflict) and operation.name in _MAKES:
-        place = "an attempt before this got no answer and may be what made it; look"
-        return error.located(place, in_doubt=True)
-    # The node looked for what was done before, and says what it found.
-    settled = isinstance(error, (Invalid, NotFound, Conflict))
-    return error if settled else error.located("", in_doubt=True)
-
-
-def _done_before(asked: Asked, error: Error) -> Result | None:
-    """Return the result where the error of a repeat shows that the attempt before it was done."""
-    code, result = _REMOVES.get(asked.operation.name, (None, None))
-    if result is None or error.code != code or "status" in error.details:
-        return None
-    return result(asked.target, asked.request)
 
 
 class _Versions(msgspec.Struct):

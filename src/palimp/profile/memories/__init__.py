@@ -5,7 +5,7 @@ from __future__ import annotations
 from .draft import Draft, draft
 from .filters import Conditions, conditions
 from .lifecycle import expire_tasks, forget, has_expired
-from .read import check_history, check_list, get_memory, history, list_memories
+from .read import check_history, check_list, count_memories, get_memory, history, list_memories
 from .write import Outcome, Writer, ingest, supersede
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "check_history",
     "check_list",
     "conditions",
+    "count_memories",
     "draft",
     "expire_tasks",
     "forget",

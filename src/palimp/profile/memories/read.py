@@ -15,7 +15,14 @@ from ..protocols import Sealer
 from .filters import conditions
 from .rows import MEMORY_COLUMNS, memory_fields, memory_of
 
-__all__ = ["check_history", "check_list", "get_memory", "history", "list_memories"]
+__all__ = [
+    "check_history",
+    "check_list",
+    "count_memories",
+    "get_memory",
+    "history",
+    "list_memories",
+]
 
 # Every number of 18 digits fits a 64-bit column.
 _CURSOR_DIGITS_MAX = 18
@@ -156,3 +163,9 @@ def _cursor(cursor: str) -> int:
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > _CURSOR_DIGITS_MAX:
         raise Invalid(f"cursor {cursor!r:.40} did not come from an earlier page")
     return int(cursor)
+
+
+def count_memories(connection: apsw.Connection) -> int:
+    """Return how many memories there are, superseded ones too."""
+    found: int = connection.execute("SELECT count(*) FROM __palimp_memories").get
+    return found

@@ -21,7 +21,7 @@ from ....errors import Error, Internal, Invalid, Kept, NotFound, Unconfigured
 from ....ids import parse_database_spec
 from ....observe import logger
 from ...api import Api, Limits
-from ...messages import Receive, Scope, Send, read_body, send_answer
+from ...messages import Receive, Scope, Send, joined_headers, read_body, send_answer
 from ...room import Room, Share
 from .routes import Route, Routes
 
@@ -52,7 +52,7 @@ class Memoturn:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers = _joined(scope["headers"])
+        headers = joined_headers(scope["headers"])
         kept = Kept()
         with kept:
             route, values = self._match(scope)
@@ -241,10 +241,6 @@ def _one_of(headers: Mapping[str, str], name: str, words: tuple[str, ...]) -> st
     if given is not None and given not in words:
         raise Invalid(f"Memoturn-{name.title()} is {given!r:.40}; give {' or '.join(words)}")
     return given
-
-
-def _joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
 
 
 def _fields(given: bytes, what: str) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""Which operations may be sent again, and what the repeat's error says of the attempt before it.
+
+For every transport whose calls can go unanswered. A repeat is safe where the first attempt is
+recognised, or where doing it twice is as once:
+
+    by its request id           every write to a profile, rewind and fork: a repeat is given the
+                                first one's answer
+    by nature                   sync, wake, maintain, policies, tokens
+    a name that is gone         deletes of branches, checkpoints, databases, namespaces: that a
+                                repeat finds nothing is what was wanted
+    a name that is there        a checkpoint, a database: nobody can tell whether the first attempt
+                                made it: `Conflict`, `in_doubt`
+    not                         import: while the first is still under way a second could begin,
+                                and would replace what was written between the two. Where the
+                                first's node is dead it is repeated, as with a name that is there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...api import CheckpointDropped, DeletedBranch, DeletedDatabase, DeletedNamespace, Target
+from ...api.base import Request, Result
+from ...errors import Conflict, Error, Invalid, NotFound
+
+__all__ = ["NO_REPEAT", "WITHOUT_ID", "done_before", "doubtful"]
+
+NO_REPEAT = {"import"}
+# Where a repeat may meet the name that the first attempt made, finished or not.
+_MAKES = {"branches.fork", "checkpoints.create", "databases.create", "import"}
+# Where a repeat finds nothing: the code that says so, and the result.
+_REMOVES: dict[str, tuple[str, Callable[[Target, Any], Result]]] = {
+    "branches.delete": (
+        "branch_not_found",
+        lambda target, _: DeletedBranch(name=target.branch),
+    ),
+    "checkpoints.delete": (
+        "not_found",
+        lambda _, request: CheckpointDropped(name=request.name),
+    ),
+    "databases.delete": (
+        "database_not_found",
+        lambda target, _: DeletedDatabase(name=f"{target.namespace}--{target.profile}"),
+    ),
+    # How many they were, only the answer that was lost has said.
+    "namespaces.delete": (
+        "database_not_found",
+        lambda target, _: DeletedNamespace(namespace=target.namespace or "", databases=0),
+    ),
+}
+WITHOUT_ID = {"checkpoints.create", "databases.create", "maintain", "sync", "wake"}
+# A token that nobody saw is one too many, and harms nobody.
+WITHOUT_ID |= {"tokens.mint_database", "tokens.mint_namespace"}
+WITHOUT_ID |= {"policy.set_namespace", "policy.set_profile"}
+WITHOUT_ID |= NO_REPEAT | _REMOVES.keys()
+
+
+def done_before(operation: str, target: Target, request: Request, error: Error) -> Result | None:
+    """Return the result where the error of a repeat shows that the attempt before it was done."""
+    code, result = _REMOVES.get(operation, (None, None))
+    return result(target, request) if result is not None and error.code == code else None
+
+
+def doubtful(operation: str, error: Error) -> Error:
+    """Return the error of a write of which an attempt before may have been carried out."""
+    if isinstance(error, Conflict) and operation in _MAKES:
+        place = "an attempt before this got no answer and may be what made it; look"
+        return error.located(place, in_doubt=True)
+    # The node looked for what was done before, and says what it found.
+    settled = isinstance(error, (Invalid, NotFound, Conflict))
+    return error if settled else error.located("", in_doubt=True)
