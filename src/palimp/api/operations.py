@@ -26,9 +26,9 @@ from .operation import Operation
 
 __all__ = ["OPERATIONS"]
 
+# In the order in which people are shown them: what everybody needs first.
 _ROOMS = (
-    usage,
     memories, recall, sessions, documents, kv, vectors, sql, branches, profiles, control,
-    policy, audit,
+    usage, policy, audit,
 )  # fmt: skip
 OPERATIONS: dict[str, Operation] = {row.name: row for room in _ROOMS for row in room.ROWS}
