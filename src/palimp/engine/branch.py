@@ -516,6 +516,11 @@ class Branch:
         """Make one snapshot of the head and what it consists of; only in the lane."""
         self._ship(whole=True)
 
+    def empty_log(self) -> bool:
+        """Leave no old page in the log: only in the lane. False where somebody reads."""
+        with self.local.writers_place(self._parts.options.patience):
+            return self._capture is not None and self._capture.fold_wal()
+
     def _ship(self, *, whole: bool = False) -> None:
         now_ms = self._parts.clock.now_ms()
         with self.local.writers_place(self._parts.options.patience):

@@ -21,6 +21,7 @@ from ..store import ObjectStore
 from . import protocol
 from .branch import Boundary, Branch
 from .driver import Outside, drive
+from .erasing import Erasing
 from .exchange import plain_file
 from .files import BranchFiles
 from .gauges import Gauges, measure
@@ -145,6 +146,7 @@ class Engine:
         self._lookup = Lookup(self._outside, self.options.patience)
         self._residents = Residents(self._parts)
         self._past = Past(cache / "at", self._parts)
+        self.erasing = Erasing(self._parts, self._residents, self._lookup, self._past)
         # One after the other: they are not urgent, and may be many.
         self._left_lane = LaneQueue()
         left = BranchFiles.left_open(root)
@@ -277,6 +279,8 @@ class Engine:
             txid = None if point is None else branch.timeline().resolve(point)
             wanted = protocol.Wanted(branch.key[1], name, txid, ttl_ms, _child_id(name, repeat))
             child = self._drive(protocol.fork(branch.key[0], wanted))
+            if branch.manifest is not None and branch.manifest.erasing:
+                self.erasing.cleanse_present(address._replace(branch=name), branch.key[0])
             ttl_at = None if ttl_ms is None else self._clock.now_ms() + ttl_ms
             return Forked(child.branch_id, child.txid, ttl_at)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import apsw
 import msgspec
@@ -14,9 +15,11 @@ from ..store import ObjectStore
 from .driver import Outside
 from .lanes import Lanes
 
-__all__ = ["DAY_MS", "Options", "Parts"]
+__all__ = ["DAY_MS", "Cleanse", "Options", "Parts"]
 
 DAY_MS = 86_400_000
+# Frees a state of what is erased, in a transaction of the caller.
+Cleanse: TypeAlias = Callable[[apsw.Connection], object]
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -43,6 +46,9 @@ class Options(msgspec.Struct, frozen=True):
     snapshots_ms: int = 30 * DAY_MS
     # What caps these two for a profile, by its namespace and name; None: nothing does.
     retention: Callable[[str, str], tuple[int | None, int | None]] | None = None
+    # What frees states of a database of these erasures; with None of all it ever had, and None
+    # where it had none.
+    erasures: Callable[[str, tuple[str, ...] | None], Cleanse | None] | None = None
     # How long a caller waits for the object store.
     patience: float = 30.0
     # A branch that another node took is not taken back for so long.

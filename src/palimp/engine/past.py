@@ -17,6 +17,7 @@ from ..ids import random_id
 from ..points import Point
 from ..store.disk_faults import disk_faults
 from .branch import Branch
+from .cleansing import cleanse_file, cleansing
 from .faults import sqlite_faults
 from .local_database import Committed
 from .options import Parts
@@ -38,13 +39,17 @@ class PastDatabase:
     `time_ms` is when it was: what had not expired then is there.
     """
 
-    def __init__(self, path: Path, name: str, txid: int, time_ms: int) -> None:
+    def __init__(
+        self, path: Path, name: str, txid: int, time_ms: int, freed_of: tuple[str, ...] = ()
+    ) -> None:
         self.path = path
         self.name = name
         self.txid = txid
         self.time_ms = time_ms
         self.size = path.stat().st_size
         self.pins = 0
+        self.is_stale = False
+        self.freed_of = freed_of
         self._lock = threading.Lock()
         self._attached: dict[type[Any], Any] = {}
         with sqlite_faults(name):
@@ -100,6 +105,8 @@ class Past:
         finally:
             with self._lock:
                 found.pins -= 1
+                if found.is_stale and not found.pins:
+                    found.close()
             self._trim()
 
     def purge(self, db_id: str | None = None) -> None:
@@ -108,6 +115,18 @@ class Past:
             idle = [k for k, one in self._open.items() if not one.pins and db_id in (None, k[0])]
             for key in idle:
                 self._open.pop(key).close()
+
+    def forget(self, db_id: str) -> None:
+        """Give no state of a database to anybody again that was restored before now."""
+        with self._lock:
+            for key in [key for key in self._open if key[0] == db_id]:
+                self._drop(key)
+
+    def _drop(self, key: tuple[str, str, int]) -> None:
+        found = self._open.pop(key)
+        found.is_stale = True
+        if not found.pins:
+            found.close()
 
     def _find(self, branch: Branch, point: Point) -> PastDatabase:
         timeline = branch.timeline()
@@ -124,7 +143,10 @@ class Past:
         while True:
             with self._lock:
                 found = self._open.get(key)
-                if found is not None:
+                if found is not None and found.freed_of != timeline.manifest.erasing:
+                    # Restored before another node began to erase.
+                    self._drop(key)
+                elif found is not None:
                     self._open.move_to_end(key)
                     found.pins += 1
                     return found
@@ -157,13 +179,17 @@ class Past:
         with self._restores:
             try:
                 build(self._parts.store, timeline.path(txid), fresh)
+                cleanse = cleansing(self._parts, db_id, timeline.manifest.erasing)
+                if cleanse is not None:
+                    cleanse_file(fresh, cleanse)
             except BaseException:
                 fresh.unlink(missing_ok=True)
                 raise
         path = fresh.with_suffix(".db")
         os.rename(fresh, path)
         self._parts.metrics.add("past_states_restored")
-        return PastDatabase(path, f"{name} at txid {txid}", txid, timeline.at(txid))
+        shown = f"{name} at txid {txid}"
+        return PastDatabase(path, shown, txid, timeline.at(txid), timeline.manifest.erasing)
 
     def _trim(self) -> None:
         with self._lock:

@@ -11,9 +11,10 @@ from ..points import Point
 from ..store.disk_faults import disk_faults
 from .answers import REQUESTS_TABLE, Repeat, find_answer, keep_answer
 from .branch import Branch
+from .cleansing import cleansing
 from .driver import drive
 from .faults import sqlite_faults
-from .options import Parts
+from .options import Cleanse, Parts
 from .protocol import read_timeline
 from .restore import Missing, build
 from .rounds import STATE_TABLE
@@ -67,7 +68,9 @@ def _rewind(branch: Branch, parts: Parts, point: Point, repeat: Repeat | None) -
         with disk_faults(branch.name), sqlite_faults(branch.name):
             path = branch.files.new_incarnation()
             build(parts.store, timeline.path(to), path)
-            _carry_over(path, branch.local.writer(), result, repeat, parts.clock.now_ms())
+            cleanse = cleansing(parts, branch.key[0], manifest.erasing)
+            now_ms = parts.clock.now_ms()
+            _carry_over(path, branch.local.writer(), result, repeat, now_ms, cleanse)
             branch.commit_file(path, result.txid)
     except Missing as missing:
         raise missing.as_error(parts.store) from missing
@@ -78,13 +81,23 @@ def _rewind(branch: Branch, parts: Parts, point: Point, repeat: Repeat | None) -
 
 
 def _carry_over(
-    path: Path, live: apsw.Connection, result: Rewind, repeat: Repeat | None, now_ms: int
+    path: Path,
+    live: apsw.Connection,
+    result: Rewind,
+    repeat: Repeat | None,
+    now_ms: int,
+    cleanse: Cleanse | None,
 ) -> None:
-    """Give the earlier state the new txid and the requests that were answered since."""
+    """Give the earlier state the new txid and the requests that were answered since.
+
+    What was erased since then is not in it.
+    """
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.execute("PRAGMA secure_delete = ON").fetchall()
         with connection:
+            if cleanse is not None:
+                cleanse(connection)
             connection.execute(
                 f"UPDATE {STATE_TABLE} SET value = ? WHERE key = 'txid'", (result.txid,)
             )

@@ -8,10 +8,11 @@ import apsw
 
 from ..errors import Conflict
 from ..observe import logger
+from .cleansing import cleansing
 from .driver import drive
 from .faults import sqlite_faults
 from .files import BranchFiles
-from .options import Parts
+from .options import Cleanse, Parts
 from .pieces import snapshot_of
 from .protocol import Parent, Piece, read_timeline, recover
 from .wal import committed_image
@@ -30,7 +31,9 @@ def recover_strays(parts: Parts, name: str, key: tuple[str, str], files: BranchF
     """
     for stray in files.strays():
         with sqlite_faults(str(stray)):
-            piece = _piece(stray, parts.clock.now_ms())
+            # All of them, also those that were completed while it lay here.
+            cleanse = cleansing(parts, key[0], None)
+            piece = _piece(stray, parts.clock.now_ms(), cleanse)
         parent = _parent(parts, key, files, stray)
         base = f"{RECOVERED}{parts.node}-{files.epoch_of(stray)}"
         for number in range(1, _NAMES_TRIED):
@@ -53,11 +56,15 @@ def recover_strays(parts: Parts, name: str, key: tuple[str, str], files: BranchF
             break
 
 
-def _piece(stray: Path, at: int) -> Piece:
+def _piece(stray: Path, at: int, cleanse: Cleanse | None) -> Piece:
     # Not read-only: SQLite may have to recover the log of a process that was killed.
     connection = apsw.Connection(str(stray), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        if cleanse is not None:
+            connection.execute("PRAGMA secure_delete = ON").fetchall()
+            with connection:
+                cleanse(connection)
         txid = connection.execute("SELECT value FROM __palimp_engine WHERE key = 'txid'").get
         page_size = connection.pragma("page_size")
         return snapshot_of(committed_image(connection), page_size, int(txid), at)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from .branches import Child, Wanted, delete_branch, fork, list_branches, recover
 from .collect import collect, collect_deleted
 from .condense import condense
+from .erase import coarsen, kept_points, mark_erasing, store_point, unmark_erasing
 from .heads import expire, remove_branch
 from .lane import Fenced, Lane
 from .names import (
@@ -46,6 +47,7 @@ __all__ = [
     "Timeline",
     "Wanted",
     "add_checkpoint",
+    "coarsen",
     "collect",
     "collect_deleted",
     "condense",
@@ -55,9 +57,11 @@ __all__ = [
     "expire",
     "find_profile",
     "fork",
+    "kept_points",
     "list_branches",
     "locate",
     "make_profile",
+    "mark_erasing",
     "read_name",
     "read_timeline",
     "rebase",
@@ -66,5 +70,7 @@ __all__ = [
     "retain",
     "ship",
     "stop_cleanly",
+    "store_point",
     "take_ownership",
+    "unmark_erasing",
 ]

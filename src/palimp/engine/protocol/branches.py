@@ -109,7 +109,10 @@ def _settle(db_id: str, wanted: Wanted, lane: Lane, origin: _Origin) -> Steps[Ch
         parent = yield from _live(db_id, wanted.parent_id)
         still, parent, seen = yield from _still_named(db_id, wanted, parent, origin)
         if still:
-            change = evolve(lane.manifest, (yield Nonce()), state="live")
+            # Read after the child was written: an erasure that marks the parent later lists the
+            # branches after that, and finds the child.
+            nonce: str = yield Nonce()
+            change = evolve(lane.manifest, nonce, state="live", erasing=parent.erasing)
         else:
             origin = yield from _origin(db_id, wanted, parent, seen)
             change = evolve(lane.manifest, (yield Nonce()), **_copied(wanted, origin))

@@ -61,11 +61,12 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 R = TypeVar("R", bound=_Record)
 
 
-class SegmentRef(_Record, frozen=True, kw_only=True):
+class SegmentRef(_Record, frozen=True, kw_only=True, omit_defaults=True):
     """One segment or snapshot: the txids it covers (a snapshot begins at 1) and where it is.
 
     `commit` and `checksum` are the database's after it: its pages, and 16 hex digits. `at` is when
-    its last txid became a boundary, in ms; it never runs backwards along a chain.
+    its last txid became a boundary, in ms; it never runs backwards along a chain. `redacted`: a
+    state that was cleansed by an erasure and stored again under its old txid.
     """
 
     min: int
@@ -78,6 +79,7 @@ class SegmentRef(_Record, frozen=True, kw_only=True):
     commit: int = 0
     checksum: str = ""
     at: int = 0
+    redacted: bool = False
 
 
 class HistoryRef(_Record, frozen=True, kw_only=True):
@@ -117,6 +119,8 @@ class Manifest(_Record, frozen=True, kw_only=True):
     `txid` is the last shipped txid, `limit` the last one that may be acknowledged under this
     manifest, `checksum` the database's at `txid`. The chain is `snapshot`, then `segments`; it is
     enough for the head. References to older points are in the objects of `history`, oldest first.
+    `erasing` are erasures for which states before the head are still to be cleansed; below txid
+    `erased` only states that were are left.
     """
 
     format: int = FORMAT
@@ -137,6 +141,8 @@ class Manifest(_Record, frozen=True, kw_only=True):
     checkpoints: dict[str, int] = {}
     ttl_at: int | None = None
     formed_at: int | None = None
+    erasing: tuple[str, ...] = ()
+    erased: int = 0
 
     def chain(self) -> tuple[SegmentRef, ...]:
         """Return all references in the order they are applied."""

@@ -120,6 +120,16 @@ class Timeline(NamedTuple):
             return Invalid(f"txid {txid} is ahead of the branch, whose head is {head}", below=head)
         below = max((b for b in boundaries if b < txid), default=None)
         above = min((b for b in boundaries if b > txid), default=None)
+        if txid < self.manifest.erased:
+            near = {n: v for n, v in (("below", below), ("above", above)) if v is not None}
+            return Invalid(
+                f"txid {txid} was given up by an erasure: of what was before txid "
+                f"{self.manifest.erased} only named points are left; the nearest are "
+                f"{' and '.join(map(str, near.values()))}",
+                code=None,
+                retry_after=None,
+                **near,
+            )
         if below is None:
             return Invalid(
                 f"txid {txid} is out of retention: the first boundary that is kept is {above}",
