@@ -26,7 +26,12 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 for name in [name for name in os.environ if name.startswith("PALIMP_")]:
     del os.environ[name]
 
-_NAMES = ("install", "startup", "ingest", "recall", "engine", "visitors", "web", "agents", "flood")
+_NAMES = (
+    *("install", "startup", "ingest", "recall", "engine", "visitors", "web", "agents", "flood"),
+    *("reembed", "lifecycle", "erasure"),
+    *("cues", "embedders", "supersession"),
+    "encryption",
+)
 _RESULTS = ROOT / "bench" / "results"
 _COLUMNS = ("what", "measured", "floor", "ratio", "budget", "", "note")
 

@@ -15,7 +15,7 @@ def page() -> str:
         "but empty means not set. Where such a name and ours have different values, or two such",
         "names of one setting, the start is refused and the message names both. What has the",
         "prefix of such a system and is not in its table stops nothing; `palimp serve` names it",
-        "in a warning.",
+        "in a warning. A name without the prefix is read only where one with it is set as well.",
     ]
     for dialect, prefix in DIALECTS.items():
         lines += ["", f"## {dialect} (`{prefix}*`)", "", "| name | sets | values |"]
@@ -31,4 +31,7 @@ def _row(alias: Alias) -> str:
     ]
     if alias.number:
         said.append("what is no number is the default")
+    if alias.implies is not None:
+        setting, value = alias.implies
+        said.append(f"`{PREFIX}{setting.upper()}` is `{value}` unless it is set")
     return f"| `{alias.variable}` | `{PREFIX}{alias.setting.upper()}` | {', '.join(said)} |"

@@ -33,7 +33,8 @@ if os.environ.get("BASE_INSTALL_ONLY"):
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A PALIMP_* variable of the shell that runs the tests must not decide what they test."""
-    for name in [name for name in os.environ if name.startswith(("PALIMP_", "MEMOTURN_"))]:
+    prefixes = ("PALIMP_", "MEMOTURN_", "MEMORIA_")
+    for name in [name for name in os.environ if name.startswith(prefixes)]:
         monkeypatch.delenv(name)
 
 

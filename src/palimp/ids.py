@@ -26,6 +26,7 @@ __all__ = [
     "parse_database_name",
     "parse_database_spec",
     "parse_profile_spec",
+    "random_bytes",
     "random_id",
     "ulid",
 ]
@@ -124,6 +125,11 @@ def memory_id(key: bytes, canonical: bytes) -> str:
 def random_id(prefix: str) -> str:
     """Return `prefix` and 32 random hex digits (128 bits): unique without asking anybody."""
     return f"{prefix}_{os.urandom(_ID_BYTES).hex()}"
+
+
+def random_bytes(count: int) -> bytes:
+    """Return bytes that nobody can guess: for keys and nonces."""
+    return os.urandom(count)
 
 
 def jitter() -> float:

@@ -61,7 +61,15 @@ METRICS: dict[str, Metric] = {
     "writes_waiting": Metric("gauge", "Writes that wait for their turn, in all branches."),
     "writes_refused": Metric("gauge", "1 while all writes are refused: backlog or disk space."),
     "memories_written": Metric("counter", "Memories in ingests, also those that were there."),
+    "rows_sealed": Metric("counter", "Rows sealed that were plain or under an older key."),
+    "fields_unreadable": Metric("counter", "Sealed values that could not be read."),
+    "memories_cooled": Metric("counter", "Memories moved to a colder tier, as not used for long."),
     "memories_swept": Metric("counter", "Memories deleted because a policy says for how long."),
+    "memories_moved": Metric(
+        "counter",
+        "Memories whose time in a state was over: `archived`, `soft_deleted` or `purged`.",
+        ("state",),
+    ),
     "vectors_written": Metric("counter", "Rows that got a vector of the embedder."),
     "recalls_by_channel": Metric(
         "counter", "Recalls in whose result a channel found something.", ("channel",)
@@ -97,12 +105,62 @@ METRICS: dict[str, Metric] = {
     "background_failed": Metric(
         "counter", "Embedding in the background that failed and is tried again.", ("code",)
     ),
+    "objects_reencrypted": Metric(
+        "counter", "Segments stored again because an older key had sealed them, or none."
+    ),
+    "maintenance_passes": Metric("counter", "Looks at what is due: erasures, expiry, policies."),
+    "maintenance_seconds": Metric("histogram", "How long such a look took, with what was done."),
+    "maintenance_failed": Metric(
+        "counter",
+        "What was due and failed, and is tried again: `erasure`, `profile` or `listing`, by the "
+        "error's code.",
+        ("duty", "code"),
+    ),
+    "points_cleansed": Metric(
+        "counter", "Earlier states that an erasure stored again, without what it erased."
+    ),
+    "erasures_completed": Metric("counter", "Erasures that were completed, with a receipt."),
+    "erasures_failed": Metric(
+        "counter",
+        "Steps of erasures that failed and are tried again, by the error's code.",
+        ("code",),
+    ),
     "audit_events_stored": Metric("counter", "Audit events that the store took."),
     "audit_events_dropped": Metric(
         "counter", "Audit events lost because too many waited; the stream says how many."
     ),
     "audit_flushes_failed": Metric(
         "counter", "Times audit events could not be stored; they are tried again."
+    ),
+    "memory_pairs_found": Metric(
+        "counter",
+        "Pairs of memories noted as `duplicates` or `contradictions`, and of these `superseded`.",
+        ("what",),
+    ),
+    "model_calls": Metric(
+        "counter",
+        "Calls to models on other hosts or ports: `embed`, `extract` or `ask`.",
+        ("purpose",),
+    ),
+    "model_tokens": Metric("counter", "Tokens that those read and wrote.", ("purpose",)),
+    "embeddings_reused": Metric("counter", "Texts whose vector was in memory from before."),
+    "embeddings_given_up": Metric(
+        "counter", "Texts that an embedder does not take: they are found by words only."
+    ),
+    "model_requests": Metric(
+        "counter",
+        "Requests to endpoints of models, each try: `embed`, `extract` or `assistant`; `answered`, "
+        "`limited` (429), `refused` (another 4xx) or `failed`.",
+        ("purpose", "outcome"),
+    ),
+    "pending_embeddings": Metric(
+        "gauge",
+        "Rows of main branches without a vector, when they were last looked into for the catalog.",
+    ),
+    "redactions": Metric(
+        "counter",
+        "Secrets and personal data found in what was written: `flag`, `redact` or `refuse`.",
+        ("label", "action"),
     ),
     "usage_dropped": Metric("counter", "Uses not counted: the catalog was away for too long."),
     "usage_failed": Metric("counter", "Batches of usage that the catalog did not take yet."),
@@ -139,6 +197,11 @@ class Metrics:
                 counts = self._durations[key] = [0.0] * (len(BUCKETS) + 2)
             counts[place] += 1
             counts[-1] += seconds
+
+    def count(self, name: str) -> float:
+        """Return a counter without labels."""
+        with self._lock:
+            return self._counts.get(name, 0.0)
 
     def snapshot(self) -> dict[str, float]:
         """Return a copy of all counters, sorted by name."""

@@ -26,7 +26,7 @@ import pytest
 from palimp.api import OPERATIONS, Operation
 from palimp.api.routes import fill_path, placeholders
 from palimp.api.wire import FILE_TYPES, carries_file
-from palimp.security import SigningKey
+from palimp.security.keys import SigningKey
 
 sys.path.insert(0, str(Path(__file__).parent))
 

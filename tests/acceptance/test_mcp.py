@@ -391,6 +391,7 @@ def test_the_full_set_carries_out_the_table(tmp_path: Path) -> None:
         assert (texts(page), page["note"]) == (["two"], NOTE)
         rest = await ask(client, "memory_list", limit=1, cursor=page["next_cursor"])
         assert (texts(rest), rest["next_cursor"]) == (["one"], None)
+        assert "PALIMP_ASSISTANT_API_KEY" in await refused(client, "memory_ask", query="one")
         turn = {"role": "user", "content": {"any": ["json", 1, None]}, "at": "2026-03-02T08:41:00Z"}
         assert (await ask(client, "memory_append", session="s", turns=[turn]))["seqs"] == [1]
         assert "did you mean 'role'" in await refused(

@@ -31,9 +31,11 @@ from palimp.store.connecting import connect
 from palimp.store.directory import DirectoryStore
 from palimp.store.faulty import Chance, FaultyStore
 from palimp.store.remote import RemoteStore
+from palimp.store.sealed import ObjectKey, SealedStore, sealed_size
 
 BUCKET = "palimp-tests"
 BACKENDS = ["volatile", "weak", "directory", "faulty", "counting", "obstore-memory", "s3"]
+BACKENDS += ["sealed", "all-sealed"]
 
 
 def need(module: str, service: str) -> None:
@@ -198,6 +200,29 @@ def s3_store(proxy: S3Proxy, clock: Clock | None = None) -> RemoteStore:
     )
 
 
+def listed_size(store: ObjectStore, key: str, size: int) -> int:
+    """Return what a listing says of an object of so many bytes: its size as it is stored."""
+    sealed = isinstance(store, SealedStore) and store.database_of(key) is not None
+    return sealed_size(size) if sealed else size
+
+
+class OneKey:
+    """The same key for every database."""
+
+    def sealing(self, db_id: str) -> ObjectKey:
+        return ObjectKey(1, b"k" * 32)
+
+    def opening(self, db_id: str, version: int) -> bytes | None:
+        return b"k" * 32 if version == 1 else None
+
+
+class AllSealed(SealedStore):
+    """Seals every object, so that all of the contract is asked of sealed ones."""
+
+    def database_of(self, key: str) -> str | None:
+        return "every"
+
+
 def make_store(kind: str, folder: Path, request: pytest.FixtureRequest) -> ObjectStore:
     if kind == "volatile":
         return VolatileStore()
@@ -209,6 +234,10 @@ def make_store(kind: str, folder: Path, request: pytest.FixtureRequest) -> Objec
         return FaultyStore(VolatileStore(), Chance(random.Random(1)), ManualClock())
     if kind == "counting":
         return CountingStore(DirectoryStore(folder / "objects"))
+    if kind == "sealed":
+        return SealedStore(DirectoryStore(folder / "objects"), OneKey())
+    if kind == "all-sealed":
+        return AllSealed(VolatileStore(), OneKey())
     need("obstore", "obstore")
     if kind == "obstore-memory":
         from obstore.store import MemoryStore

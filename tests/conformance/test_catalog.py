@@ -168,6 +168,94 @@ def test_processes_that_report_at_once_lose_nothing(url: str) -> None:
         one.close()
 
 
+def waiting(
+    number: int, *rows: tuple[str, int | None], node: str = "n1", when: str = NOON, source: str = ""
+) -> Batch:
+    """Return a batch that says how many rows of databases wait for a vector."""
+    levels = Levels(100, 10, 1)
+    found = tuple(row(name, levels, when)._replace(unembedded=count) for name, count in rows)
+    made = batch(number, databases=found, source=source or node, when=when)
+    return made._replace(node=node)
+
+
+def pending(catalog: Any, node: str = "n1", before: str = NOON, limit: int = 10) -> list[str]:
+    return [profile for _, profile in catalog.pending(node, at(before), limit)]
+
+
+def test_what_waits_is_known_until_it_was_done(catalog: Any) -> None:
+    catalog.record(waiting(1, ("a", 7), ("b", 0), ("c", None)))
+    assert pending(catalog) == ["a"]
+    # Nobody looked at how many wait.
+    catalog.record(waiting(2, ("a", None), when="2026-03-02T12:01:00Z"))
+    assert pending(catalog) == ["a"]
+    catalog.record(waiting(3, ("a", 0), ("b", 2), when="2026-03-02T12:02:00Z"))
+    assert pending(catalog) == ["b"]
+    catalog.record(batch(4, gone=(("acme", "b"),), source="n1", when="2026-03-02T12:03:00Z"))
+    assert pending(catalog) == []
+
+
+def test_who_waits_longest_comes_first(catalog: Any) -> None:
+    catalog.record(waiting(1, ("late", 1), ("early", 1), when="2026-03-02T12:05:00Z"))
+    catalog.record(waiting(1, ("early", 2), source="another process of n1"))
+    catalog.record(waiting(2, ("first", 1), source="another process of n1", when=NOON))
+    catalog.record(waiting(2, ("first", 9), when="2026-03-02T12:06:00Z"))
+    assert pending(catalog) == ["first", "early", "late"]
+    assert pending(catalog, limit=2) == ["first", "early"]
+
+
+def test_another_node_takes_what_nobody_looked_at_for_long(catalog: Any) -> None:
+    catalog.record(waiting(1, ("a", 7)))
+    assert pending(catalog, "n2", NOON) == []
+    assert pending(catalog, "n2", "2026-03-02T12:10:00Z") == ["a"]
+    catalog.record(waiting(1, ("a", 6), node="n3", when="2026-03-02T12:20:00Z"))
+    assert pending(catalog, "n2", "2026-03-02T12:20:00Z") == []
+    assert pending(catalog, "n3", "2026-03-02T12:20:00Z") == ["a"]
+
+
+def test_an_older_look_does_not_say_that_it_is_done(catalog: Any) -> None:
+    catalog.record(waiting(1, ("a", 7), when="2026-03-02T12:20:00Z"))
+    catalog.record(waiting(1, ("a", 0), node="n2"))
+    assert pending(catalog) == ["a"]
+
+
+def test_of_an_index_made_again_nobody_knows_what_waits(catalog: Any) -> None:
+    catalog.record(waiting(1, ("a", 7), ("ghost", 3)))
+    there = [Indexed("acme", name, f"id-{name}", 1_000) for name in ("a", "b", "c")]
+    rebuild(catalog, [there], lambda _: None)
+    assert pending(catalog) == ["a", "b", "c"]
+    assert pending(catalog, limit=2) == ["a", "b"]
+    catalog.record(waiting(2, ("b", 0), when="2026-03-02T12:20:00Z"))
+    assert pending(catalog) == ["a", "c"]
+
+
+def test_a_catalog_of_an_earlier_release_is_migrated(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alembic import command
+
+    from palimp.catalog import schema
+
+    def upgrade_to_first(config: Any, _revision: str) -> None:
+        upgrade(config, "0001")
+
+    upgrade = command.upgrade
+    monkeypatch.setattr(command, "upgrade", upgrade_to_first)
+    monkeypatch.setattr(schema, "REVISIONS", ("0001",))
+    older = open_catalog(url, Clock())
+    older.prepare()
+    with older._engine.begin() as connection:
+        insert = "INSERT INTO palimp_databases VALUES ('acme', 'a', 'id-a', 1, 1, 1, 1, 1, 1)"
+        connection.exec_driver_sql(insert)
+    older.close()
+    monkeypatch.undo()
+    catalog = start_catalog(url, Clock())
+    assert catalog.profiles("acme") == ["a"]
+    assert pending(catalog) == []
+    catalog.record(waiting(1, ("a", 7)))
+    assert pending(catalog) == ["a"]
+    catalog.close()
+
+
 def test_rebuild_makes_the_index_again_and_keeps_usage(catalog: Any) -> None:
     known = (row("a", Levels(100, 10, 1)), row("ghost", None), row("again", Levels(3, 3, 1)))
     catalog.record(batch(1, writes("a", 2), databases=known))
@@ -257,10 +345,10 @@ def test_a_newer_schema_is_refused_and_left_alone(url: str) -> None:
     catalog = start_catalog(url, Clock())
     catalog.record(batch(1, writes("a", 2)))
     set_version(catalog, "9999")
-    with pytest.raises(Unavailable, match="schema 9999, this release knows up to 0001") as caught:
+    with pytest.raises(Unavailable, match="schema 9999, this release knows up to 0002") as caught:
         start_catalog(url, Clock())
     assert caught.value.details["reason"] == "format"
-    set_version(catalog, "0001")
+    set_version(catalog, "0002")
     assert counted(catalog, "a") == {"2026-03-02": (2, 0, 0)}
     catalog.close()
 
@@ -269,7 +357,7 @@ def test_tables_that_vanish_are_made_again(catalog: Any) -> None:
     """A database restored from before the catalog, for instance."""
     catalog.record(batch(1, writes("a", 2)))
     with catalog._engine.begin() as connection:
-        for name in ("databases", "usage_daily", "sources", "meta", "catalog_version"):
+        for name in ("databases", "usage_daily", "sources", "meta", "pending", "catalog_version"):
             connection.exec_driver_sql(f"DROP TABLE palimp_{name}")
     with pytest.raises(Unavailable):
         catalog.record(batch(2, writes("a", 3)))
@@ -329,6 +417,7 @@ def calls(catalog: Any) -> list[Callable[[], Any]]:
         lambda: catalog.record(batch(2, writes("a", 3))),
         lambda: catalog.usage("acme", "a", "2026-03-01", "2026-03-02"),
         lambda: catalog.profiles("acme"),
+        lambda: catalog.pending("n1", 0, 10),
         catalog.begin_rebuild,
         lambda: catalog.index([Indexed("acme", "a", "x", 1)], 2),
         lambda: catalog.end_rebuild(2),

@@ -226,9 +226,12 @@ def test_check_7_forget_and_source(profile: Profile) -> None:
     assert forgotten == [204, 404]
 
 
-@pytest.mark.parametrize("what", ["ask", "extract"])
-def test_check_8_without_a_model(profile: Profile, what: str) -> None:
-    answer = profile.http.post(f"{profile.at}/{what}", json={"question": "who?"})
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [("ask", {"question": "who?"}), ("extract", {"turns": [{"role": "user", "content": "Hi"}]})],
+)
+def test_check_8_without_a_model(profile: Profile, what: str, body: dict[str, Any]) -> None:
+    answer = profile.http.post(f"{profile.at}/{what}", json=body)
     assert (answer.status_code, answer.json()["code"]) == (503, "unconfigured")
     assert set(answer.json()) == {"error", "code"}
 
@@ -293,13 +296,23 @@ CALLS: dict[tuple[str, str], Call] = {
         f"{P}/memories/{{id}}", None, 204
     ),
     ("POST", "/v1/memory/{namespace}/{profile}/ask"): Call(f"{P}/ask", {"question": "?"}, 503),
-    ("POST", "/v1/memory/{namespace}/{profile}/extract"): Call(f"{P}/extract", {"turns": []}, 503),
-    ("POST", "/v1/memory/{namespace}/{profile}/erasures"): Call(
-        f"{P}/erasures", {"memory_id": "m"}, 503
+    ("POST", "/v1/memory/{namespace}/{profile}/extract"): Call(
+        f"{P}/extract", {"turns": [{"role": "user", "content": "Hi"}]}, 503
     ),
-    ("GET", "/v1/memory/{namespace}/{profile}/erasures"): Call(f"{P}/erasures", None, 503),
+    ("POST", "/v1/memory/{namespace}/{profile}/erasures"): Call(
+        f"{P}/erasures",
+        {"topic_key": "user.old", "type": "fact"},
+        202,
+        ("erasure_id", "status", "txid", "grace_until"),
+    ),
+    ("GET", "/v1/memory/{namespace}/{profile}/erasures"): Call(
+        f"{P}/erasures", None, 200, ("erasures",)
+    ),
     ("GET", "/v1/memory/{namespace}/{profile}/erasures/{id}"): Call(
-        f"{P}/erasures/ers_1", None, 503
+        f"{P}/erasures/{{erasure}}",
+        None,
+        200,
+        ("id", "status", "target", "requested_at", "completed_at", "blocked_by", "receipt"),
     ),
     ("POST", "/v1/db/{db}/sql"): Call(
         f"{D}/sql",
@@ -386,14 +399,17 @@ CALLS: dict[tuple[str, str], Call] = {
 def test_every_route_is_exercised(http: httpx.Client) -> None:
     assert set(CALLS) == {(row.method, row.path) for row in ROUTES}
     found: dict[tuple[str, str], httpx.Response] = {}
-    identity = ""
+    identity = erasure = ""
     for (method, path), call in CALLS.items():
-        answer = call.ask(http, method, call.path.replace("{id}", identity))
+        filled = call.path.replace("{id}", identity).replace("{erasure}", erasure)
+        answer = call.ask(http, method, filled)
         assert answer.status_code == call.status, (method, path, answer.text)
         if call.keys:
             assert set(call.keys) <= set(answer.json()), (method, path, answer.text)
         if path.endswith("/memories"):
             identity = answer.json()["results"][0]["id"]
+        if method == "POST" and path.endswith("/erasures"):
+            erasure = answer.json()["erasure_id"]
         assert not any(name.startswith("palimp-") for name in answer.headers)
         found[method, path] = answer
     assert found["GET", "/health"].text == "ok"

@@ -69,13 +69,16 @@ def items(draw: st.DrawFn) -> dict[str, Any]:
 class HashEmbedder:
     """A vector of its own for every text, so that one made of other words can be told."""
 
-    name, dimensions, local = "hash", 8, True
+    name, dimensions, local, egress = "hash", 8, True, "none"
 
-    def embed(self, texts: Sequence[str]) -> Any:
+    def embed(self, texts: Sequence[str], **_: object) -> Any:
         seeds = [np.random.default_rng(zlib.crc32(text.encode())) for text in texts]
         rows = [seed.standard_normal(self.dimensions) for seed in seeds]
         unit = [row / np.linalg.norm(row) for row in rows]
         return np.array(unit, np.float32).reshape(len(texts), self.dimensions)
+
+    def of(self, name: str) -> None:
+        return None
 
 
 @dataclasses.dataclass

@@ -6,6 +6,8 @@ And what those do who own nothing: fork, remove, expire, collect what was delete
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from world import Disk, Violation, World, pack, unpack
@@ -18,6 +20,7 @@ from palimp.engine.protocol import (
     Manifest,
     Parent,
     Piece,
+    Timeline,
     Wanted,
     add_checkpoint,
     collect_deleted,
@@ -121,9 +124,13 @@ class Node:
         """Make a branch of a log that may not continue its own; only then may the log go."""
         parent = Parent(branch_id=self.branch, txid=0)
         name = f"recovered-{self.name}-{lane.manifest.epoch}"
-        piece = self._piece(self.log, (yield Now()))
+        at = yield Now()
+
+        def make() -> Piece:
+            return piece_of(freed(self.log, self.world.erased_words()), self.log[-1][0], at)
+
         try:
-            child = yield from recover(DB, name, parent, piece, self.name)
+            child = yield from recover(DB, name, parent, make, self.name)
         except Conflict:
             # It took over a minute, and somebody freed the name: again, under another epoch.
             raise Fenced(lane.manifest) from None
@@ -254,6 +261,23 @@ EVENLY = {
 HASTY = {"durable": 4, "rebase": 3, "retain": 4, "collect": 4, "checkpoint": 0.2, "drop": 0.2}
 
 
+def piece_of(log: Log, txid: int, at: int) -> Piece:
+    """Return a snapshot of a state."""
+    data = pack(log)
+    digest = hashlib.sha256(data).hexdigest()
+    return Piece(txid, len(log), len(log), digest[:16], digest, data, at)
+
+
+def freed(log: Iterable[tuple[int, str]], words: AbstractSet[str]) -> Log:
+    """Return a log without words that are erased; that there was a commit stays."""
+    return [(txid, "" if word in words else word) for txid, word in log]
+
+
+def uncleansed(_timeline: Timeline, _txid: int) -> Piece | None:
+    """Fork where nothing is being erased."""
+    raise Violation("a fork was made as if something were being erased")
+
+
 def forking(world: World, history: History, parent: str, number: int) -> Any:
     """Fork a branch from a random boundary, as anybody may who does not own it."""
     points = boundaries(world, parent)
@@ -261,8 +285,17 @@ def forking(world: World, history: History, parent: str, number: int) -> Any:
         return
     at = world.random.choice((None, *points))
     ttl = world.random.choice((None, None, 2_000))
+
+    def cleansed(timeline: Timeline, txid: int) -> Piece | None:
+        path = timeline.path(txid)
+        if any(ref.key not in world.objects for ref in path):
+            return None
+        world._count("freed forks")
+        log = freed(world.log_along(path), world.erased_words(timeline.manifest.erasing))
+        return piece_of(log, txid, timeline.at(txid))
+
     try:
-        child = yield from fork(DB, Wanted(parent, f"f{number}", at, ttl))
+        child = yield from fork(DB, Wanted(parent, f"f{number}", at, ttl), cleansed)
     except (Conflict, NotFound, Invalid):
         return
     made = world.manifests[manifest_key(DB, child.branch_id)]

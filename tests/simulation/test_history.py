@@ -12,7 +12,7 @@ from msgspec import structs
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from nodes import DB, Log, boundaries, branches
+from nodes import DB, Log, boundaries, branches, uncleansed
 from world import World, pack
 
 from palimp.engine import protocol
@@ -363,18 +363,18 @@ def test_old_points_take_checkpoints_and_forks(main: Branch) -> None:
     main.world.run_alone(add_checkpoint(main.lane, "two", 2))
     with pytest.raises(Invalid, match="is ahead"):
         main.world.run_alone(add_checkpoint(main.lane, "nine", 9))
-    child = main.world.run_alone(fork(DB, Wanted("main", "old", 2)))
+    child = main.world.run_alone(fork(DB, Wanted("main", "old", 2), uncleansed))
     made = main.world.manifests[manifest_key(DB, child.branch_id)]
     assert main.world.log_of(made) == main.log[:2]
     assert (made.commit_pages, made.checksum, made.history) == (2, f"{2:016x}", ())
     assert Branch(main.world, child.branch_id).lane.floor == 2
     with pytest.raises(Invalid, match="is ahead"):
-        main.world.run_alone(fork(DB, Wanted("main", "none", 9)))
+        main.world.run_alone(fork(DB, Wanted("main", "none", 9), uncleansed))
 
 
 def paused(main: Branch, meanwhile: Any, wanted: Wanted) -> Manifest:
     """Fork, and let something happen after the child was written and before the second look."""
-    steps = fork(DB, wanted)
+    steps = fork(DB, wanted, uncleansed)
     answer: Any = None
     while True:
         request = steps.send(answer)
@@ -425,7 +425,7 @@ def test_a_fork_copies_again_where_its_references_went(main: Branch) -> None:
 
 def test_removing_a_branch_fences_its_owner_and_frees_its_name(main: Branch) -> None:
     world = shipped(main, 1).world
-    child = world.run_alone(fork(DB, Wanted("main", "f")))
+    child = world.run_alone(fork(DB, Wanted("main", "f"), uncleansed))
     owner = Branch(world, child.branch_id)
     owner.log = list(main.log)
     owner.ship(2)
@@ -444,15 +444,15 @@ def test_removing_a_branch_fences_its_owner_and_frees_its_name(main: Branch) -> 
         world.run_alone(protocol.collect_deleted(DB, "main"))
     with pytest.raises(Conflict, match="was never written"):
         world.run_alone(protocol.collect_deleted(DB, "nobody"))
-    assert world.run_alone(fork(DB, Wanted("main", "f"))).txid == 1
+    assert world.run_alone(fork(DB, Wanted("main", "f"), uncleansed)).txid == 1
 
 
 def test_what_a_living_fork_needs_of_a_deleted_branch_stays(main: Branch) -> None:
     world = shipped(main, 1).world
-    first = Branch(world, world.run_alone(fork(DB, Wanted("main", "f"))).branch_id)
+    first = Branch(world, world.run_alone(fork(DB, Wanted("main", "f"), uncleansed)).branch_id)
     first.log = list(main.log)
     first.ship(2)
-    second = world.run_alone(fork(DB, Wanted(first.lane.branch_id, "g")))
+    second = world.run_alone(fork(DB, Wanted(first.lane.branch_id, "g"), uncleansed))
     owner = Branch(world, second.branch_id)
     owner.log = list(first.log)
     owner.rebase(9)
@@ -465,10 +465,10 @@ def test_what_a_living_fork_needs_of_a_deleted_branch_stays(main: Branch) -> Non
 
 def test_what_is_over_expires(main: Branch) -> None:
     world = shipped(main, 1).world
-    short = world.run_alone(fork(DB, Wanted("main", "short", ttl_ms=1_000)))
-    world.run_alone(fork(DB, Wanted("main", "long", ttl_ms=10**9)))
-    world.run_alone(fork(DB, Wanted("main", "kept")))
-    gone = world.run_alone(fork(DB, Wanted("main", "gone")))
+    short = world.run_alone(fork(DB, Wanted("main", "short", ttl_ms=1_000), uncleansed))
+    world.run_alone(fork(DB, Wanted("main", "long", ttl_ms=10**9), uncleansed))
+    world.run_alone(fork(DB, Wanted("main", "kept"), uncleansed))
+    gone = world.run_alone(fork(DB, Wanted("main", "gone"), uncleansed))
     world.run_alone(delete_branch(Branch(world, gone.branch_id).lane))
     world.run_alone(reserve(DB, "begun", "b1"))
 
@@ -485,7 +485,7 @@ def test_what_is_over_expires(main: Branch) -> None:
     assert world.manifests[manifest_key(DB, "b1")].state == "deleted"
     assert [found[0] for found in world.run_alone(list_branches(DB))] == ["main", "kept", "long"]
     assert b'"branch_id":null' in world.objects[head_key(DB, "begun")][0]
-    assert world.run_alone(fork(DB, Wanted("main", "short"))).txid == 1
+    assert world.run_alone(fork(DB, Wanted("main", "short"), uncleansed)).txid == 1
 
 
 def test_a_recovered_branch_needs_nothing_but_itself(main: Branch) -> None:
@@ -493,7 +493,7 @@ def test_a_recovered_branch_needs_nothing_but_itself(main: Branch) -> None:
     main.log = [(1, "w1"), (2, "lost"), (3, "lost too")]
     piece = main.piece(main.log, 77)
     parent = Parent(branch_id="main", txid=1)
-    child = world.run_alone(recover(DB, "recovered-a-1", parent, piece, "a"))
+    child = world.run_alone(recover(DB, "recovered-a-1", parent, lambda: piece, "a"))
     made = world.manifests[manifest_key(DB, child.branch_id)]
     assert (made.state, made.epoch, made.owner, made.txid, made.limit) == ("live", 1, None, 3, 3)
     assert (made.parent, made.snapshot and made.snapshot.at) == (parent, 77)
@@ -502,13 +502,13 @@ def test_a_recovered_branch_needs_nothing_but_itself(main: Branch) -> None:
     assert world.run_alone(take_ownership(DB, child.branch_id, "b")).first_txid == 4
     for name in ("recovered-a-1", "main"):
         with pytest.raises(Conflict, match="exists already") as caught:
-            world.run_alone(recover(DB, name, None, piece, "a"))
+            world.run_alone(recover(DB, name, None, lambda: piece, "a"))
         assert caught.value.code == "already_exists"
 
 
 def test_a_recovery_whose_name_was_taken_fails(main: Branch) -> None:
     world = shipped(main, 1).world
-    steps = recover(DB, "r", None, main.piece(main.log, 1), "a")
+    steps = recover(DB, "r", None, lambda: main.piece(main.log, 1), "a")
     answer: Any = None
     while True:
         request = steps.send(answer)
@@ -547,7 +547,7 @@ def test_a_name_leads_to_its_branch() -> None:
 
     lane = world.run_alone(take_ownership(made.db_id, "main", "a")).lane
     world.run_alone(ship(lane, Piece(1, 1, 1, "", "", b"[]", 0)))
-    child = world.run_alone(fork(made.db_id, Wanted("main", "x")))
+    child = world.run_alone(fork(made.db_id, Wanted("main", "x"), uncleansed))
     found = world.run_alone(locate("ns", "p", "main"))
     assert found is not None
     assert (found.manifest, found.version) == (lane.manifest, lane.version)

@@ -19,7 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from mutations import MUTATIONS
-from nodes import DB, HASTY, History, Node, branches, forking, tidying
+from nodes import DB, HASTY, History, Node, branches, forking, freed, tidying
 from world import Violation, World
 
 from palimp.engine.protocol import history as history_module
@@ -40,7 +40,7 @@ SELDOM = (
 )
 
 
-def run_schedule(seed: int) -> dict[str, int]:
+def run_schedule(seed: int, eraser: Any = None) -> dict[str, int]:
     """Run one schedule and check every invariant; the seed decides everything."""
     with pytest.MonkeyPatch.context() as small:
         # So few that limits are met all the time. Taken back, because other tests run in this process.
@@ -49,10 +49,10 @@ def run_schedule(seed: int) -> dict[str, int]:
         small.setattr(retain_module, "JOINS_MAX", 2)
         small.setattr(retain_module, "JOIN_BYTES_MAX", 300)
         small.setattr(retain_module, "_DAY_MS", 3_000)
-        return _run_schedule(seed)
+        return _run_schedule(seed, eraser)
 
 
-def _run_schedule(seed: int) -> dict[str, int]:
+def _run_schedule(seed: int, make_eraser: Any) -> dict[str, int]:
     chooser = random.Random(seed)
     world, history = World(seed, faults=chooser.choice((0.0, 0.03, 0.08, 0.2))), History()
     world.fine_ms = chooser.choice((0, 1_000, 30_000))
@@ -67,9 +67,12 @@ def _run_schedule(seed: int) -> dict[str, int]:
     nodes = ["a", "b", "c"][: chooser.choice((1, 1, 2, 3))]
     for name in nodes:
         world.spawn(name, Node(world, history, name, "main").live())
+    eraser = None if make_eraser is None else make_eraser(world, history, seed)
     for _ in range(chooser.choice(STEPS)):
         if not world.step():
             break
+        if eraser is not None:
+            eraser()
         chance = chooser.random()
         if chance < 0.01:
             name = chooser.choice(nodes)
@@ -96,6 +99,8 @@ def _run_schedule(seed: int) -> dict[str, int]:
             branch = chooser.choice(branches(world) or ["main"])
             world.spawn("d", Node(world, history, "d", branch).live())
     world.settle()
+    if eraser is not None:
+        eraser.finish()
     check(world, history)
     world.counts["durable"] = sum(len(log) for log in history.durable.values())
     world.counts["rewinds"] = sum(len(log) for log in history.rewinds.values())
@@ -108,9 +113,9 @@ def check(world: World, history: History) -> None:
     for branch in branches(world):
         taken = world.run_alone(take_ownership(DB, branch, "checker"))
         log = world.log_of(taken.lane.manifest)
-        no_acknowledged_durable_write_is_lost(branch, log, history)
+        no_acknowledged_durable_write_is_lost(branch, log, history, world)
         no_acknowledged_local_write_is_silently_gone(branch, log, history, world)
-        txids_never_repeat(branch, log, history, taken.first_txid)
+        txids_never_repeat(branch, log, history, taken.first_txid, world.erased_words())
         checkpoints_stay(branch, world, history)
         every_boundary_reads_what_was_there(branch, log, world)
         an_acknowledged_rewind_stays(branch, log, history)
@@ -124,8 +129,12 @@ def names_of(world: World) -> dict[str, str]:
     return {name: branch for name, branch, _ in world.run_alone(list_branches(DB))}
 
 
-def no_acknowledged_durable_write_is_lost(branch: str, log: Any, history: History) -> None:
-    missing = [entry for entry in history.durable.get(branch, []) if entry not in log]
+def no_acknowledged_durable_write_is_lost(
+    branch: str, log: Any, history: History, world: World
+) -> None:
+    words = world.erased_words()
+    kept, durable = freed(log, words), freed(history.durable.get(branch, []), words)
+    missing = [entry for entry in durable if entry not in kept]
     if missing:
         raise Violation(f"{branch}: durable writes {missing} are not in the history")
 
@@ -138,14 +147,20 @@ def no_acknowledged_local_write_is_silently_gone(
         kept.update(world.log_of(world.manifests[manifest_key(DB, recovered)]))
     for disk in world.disks.values():
         kept.update(disk.logs.get(branch, []))
-    missing = [entry for entry in history.local.get(branch, []) if entry not in kept]
+    words = world.erased_words()
+    kept = set(freed(kept, words))
+    local = freed(history.local.get(branch, []), words)
+    missing = [entry for entry in local if entry not in kept]
     if missing:
         raise Violation(f"{branch}: local writes {missing} are nowhere")
 
 
-def txids_never_repeat(branch: str, log: Any, history: History, first_free: int) -> None:
+def txids_never_repeat(
+    branch: str, log: Any, history: History, first_free: int, words: frozenset[str]
+) -> None:
     seen: dict[int, str] = {}
-    for txid, word in (*log, *history.local.get(branch, []), *history.durable.get(branch, [])):
+    said = (*log, *history.local.get(branch, []), *history.durable.get(branch, []))
+    for txid, word in freed(said, words):
         if seen.setdefault(txid, word) != word:
             raise Violation(f"{branch}: txid {txid} is {word} and {seen[txid]}")
         if txid >= first_free:
@@ -161,14 +176,21 @@ def checkpoints_stay(branch: str, world: World, history: History) -> None:
         held = timeline.manifest.checkpoints.get(name)
         if held != txid:
             raise Violation(f"{branch}: checkpoint {name} is {held}, not {txid}")
-        if world.log_along(timeline.path(txid)) != log:
+        if not _same(world, world.log_along(timeline.path(txid)), log):
             raise Violation(f"{branch}: checkpoint {name} does not read what was there")
+
+
+def _same(world: World, found: Any, expected: Any) -> bool:
+    """Whether two logs are the same but for what is erased."""
+    words = world.erased_words()
+    return freed(found, words) == freed(expected, words)
 
 
 def every_boundary_reads_what_was_there(branch: str, log: Any, world: World) -> None:
     timeline = world.timeline(world.manifests[manifest_key(DB, branch)])
     for txid in timeline.boundaries():
-        if world.log_along(timeline.path(txid)) != [entry for entry in log if entry[0] <= txid]:
+        before = [entry for entry in log if entry[0] <= txid]
+        if not _same(world, world.log_along(timeline.path(txid)), before):
             raise Violation(f"{branch}: the path to txid {txid} does not read what was there")
 
 
@@ -183,10 +205,13 @@ def forks_begin_where_their_parent_was(world: World, history: History) -> None:
         manifest = world.manifests[manifest_key(DB, child)]
         if manifest.state != "live":
             continue
-        if world.log_of(manifest)[: len(begun)] != begun:
+        words = world.erased_words()
+        begun = freed(begun, words)
+        if freed(world.log_of(manifest), words)[: len(begun)] != begun:
             raise Violation(f"{child} no longer begins as it was forked")
         origin = world.manifests[manifest_key(DB, parent)]
-        if origin.state == "live" and world.log_of(origin)[: len(begun)] != begun:
+        origins = world.log_of(origin) if origin.state == "live" else begun
+        if freed(origins, words)[: len(begun)] != begun:
             raise Violation(f"{child} does not begin as its parent {parent} did")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,14 @@ class Operation:
 
 
 @dataclass(slots=True)
+class Erasure:
+    """The record of an erasure: what it is of, and which steps are completed."""
+
+    words: frozenset[str]
+    steps: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Disk:
     """What a node keeps over a crash: the epochs it recorded and its local log per branch."""
 
@@ -93,10 +101,16 @@ class World:
         # Nodes keep every boundary that is as young as this; 0: none for its age.
         self.fine_ms = 0
         self.snapshots_ms = 0
+        self.erasures: dict[str, Erasure] = {}
         self.versions = 0
         self.steps = 0
         self.nonces = 0
         self.counts: dict[str, int] = {}
+
+    def erased_words(self, erasures: Iterable[str] | None = None) -> frozenset[str]:
+        """Return what erasures are of; without any named, what all are of that were begun."""
+        wanted = self.erasures if erasures is None else erasures
+        return frozenset(word for name in wanted for word in self.erasures[name].words)
 
     # -- running --------------------------------------------------------------------------------
 
@@ -320,9 +334,35 @@ class World:
         if new.state == "deleted":
             self.needs.pop(key, None)
         elif old is None or (old.chain(), old.history) != (new.chain(), new.history):
+            if old is not None and new.erased > old.erased:
+                # Given up by an erasure, whatever their age.
+                self.boundaries.pop(key, None)
             self._check_timeline(key, old, self.timeline(new))
         if new.state == "live":
             self._nothing_needed_is_missing(key)
+            if self.erasures:
+                self.check_erased(key)
+
+    def check_erased(self, key: str) -> None:
+        """Nothing shows what is erased: from its removal on no head, and no unmarked state at all.
+
+        A marked one is cleansed before anybody sees it.
+        """
+        manifest = self.manifests[key]
+        for name, erasure in self.erasures.items():
+            if "removed" in erasure.steps:
+                self._shows_none(key, "head", manifest.chain(), erasure.words)
+            if "marked" in erasure.steps and name not in manifest.erasing:
+                timeline = self.timeline(manifest)
+                for txid in timeline.boundaries():
+                    self._shows_none(key, f"txid {txid}", timeline.path(txid), erasure.words)
+
+    def _shows_none(
+        self, key: str, where: str, path: tuple[SegmentRef, ...], words: frozenset[str]
+    ) -> None:
+        shown = sorted(word for _, word in self.log_along(path) if word in words)
+        if shown:
+            raise Violation(f"{key}: {where} shows {shown}, which were erased")
 
     def _check_chain(self, key: str, new: Manifest) -> None:
         chain = new.chain()

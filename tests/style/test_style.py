@@ -82,7 +82,7 @@ def test_reads_are_idempotent_and_need_no_write_scope() -> None:
         assert issubclass(row.request, Request)
         assert issubclass(row.result, Result)
         # What is governed is read by who governs.
-        governs = row.name.startswith(("audit.", "usage."))
+        governs = row.name.startswith(("audit.", "subject.", "usage."))
         assert row.writes or row.idempotent, row.name
         assert row.writes or governs or row.scope == "read", row.name
         assert row.method != "GET" or not row.writes, row.name

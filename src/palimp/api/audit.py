@@ -29,8 +29,9 @@ class AuditEvent(Result, frozen=True, kw_only=True, omit_defaults=True):
     """One operation that was carried out, denied or failed, at `ts` (UTC ms).
 
     `actor` tells credentials apart and says nothing about them; `kind` and `scope` are what it
-    reached. `node`, `seq` and `prev` (the SHA-256 of the line before) are its place in the chain of
-    the node that wrote it.
+    reached. `host` and `model` say where texts went (actions `egress.*`), `row` which one could not
+    be read (`fields.unreadable`). `node`, `seq` and `prev`
+    (the SHA-256 of the line before) are its place in the chain of the node that wrote it.
     """
 
     ts: int
@@ -48,6 +49,9 @@ class AuditEvent(Result, frozen=True, kw_only=True, omit_defaults=True):
     txid: int | None = None
     counts: dict[str, int] = msgspec.field(default_factory=dict)
     request_id: str | None = None
+    host: str | None = None
+    model: str | None = None
+    row: str | None = None
 
 
 class QueryAudit(Request, frozen=True, kw_only=True, rename={**WIRE_NAMES, "from_": "from"}):

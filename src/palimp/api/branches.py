@@ -220,9 +220,10 @@ class Import(Request, frozen=True, kw_only=True):
 
 
 class Imported(Result, frozen=True, kw_only=True):
-    """The txid that holds what was imported."""
+    """The txid that holds what was imported; `note` says what was flagged in it."""
 
     txid: int
+    note: str | None = None
 
 
 class Verify(Request, frozen=True, kw_only=True):

@@ -46,10 +46,14 @@ class InsertDocuments(Request, frozen=True, kw_only=True):
 
 
 class InsertedDocuments(Result, frozen=True, kw_only=True):
-    """The ids of the documents, in order, and the txid that holds them."""
+    """The ids of the documents, in order, and the txid that holds them.
+
+    `notes` says what was flagged or redacted.
+    """
 
     ids: tuple[str, ...]
     txid: int
+    notes: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -113,11 +117,15 @@ class UpdateDocuments(Request, frozen=True, kw_only=True):
 
 
 class UpdatedDocuments(Result, frozen=True, kw_only=True):
-    """How many documents matched, and how many are now different."""
+    """How many documents matched, and how many are now different.
+
+    `note` says what was flagged or redacted in the update.
+    """
 
     matched: int
     modified: int
     txid: int
+    note: str | None = None
 
 
 class DeleteDocuments(Request, frozen=True, kw_only=True):

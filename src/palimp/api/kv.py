@@ -82,12 +82,16 @@ class PutValue(Request, frozen=True, kw_only=True):
 
 
 class ValuePut(Result, frozen=True, kw_only=True):
-    """Until when (UTC milliseconds) the value can be read, and the txid that holds it."""
+    """Until when (UTC milliseconds) the value can be read, and the txid that holds it.
+
+    `note` says what was flagged or redacted.
+    """
 
     ns: str
     key: str
     expires_at: int | None
     txid: int
+    note: str | None = None
 
 
 class DeleteKey(Request, frozen=True, kw_only=True):

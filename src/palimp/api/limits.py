@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = [
     "ABBREVIATION_BYTES_MAX",
+    "ASK_TOKENS_DEFAULT",
+    "ASK_TOKENS_MAX",
     "BATCH_ITEMS_MAX",
     "BODY_BYTES_QUERY_MAX",
     "COLLECTIONS_MAX",
@@ -21,8 +23,12 @@ __all__ = [
     "DOCUMENT_SKIP_MAX",
     "DOCUMENT_SORT_PATHS_MAX",
     "EMBEDDING_DIMENSIONS_MAX",
+    "EXTRACT_BYTES_MAX",
+    "EXTRACT_LABEL_BYTES_MAX",
     "FILTER_VALUES_MAX",
     "IMPORT_BYTES_MAX",
+    "JSON_DEPTH_MAX",
+    "KEYS_PAGE_MAX",
     "KEYWORDS_BYTES_MAX",
     "KV_KEY_BYTES_MAX",
     "KV_SPACE_BYTES_MAX",
@@ -34,6 +40,10 @@ __all__ = [
     "PAGE_DEFAULT",
     "PAGE_MAX",
     "QUERY_BYTES_MAX",
+    "QUESTION_BYTES_MAX",
+    "REEMBED_ROWS_MAX",
+    "REENCRYPT_OBJECTS_MAX",
+    "SEAL_ROWS_MAX",
     "SQL_BYTES_MAX",
     "SQL_CALLS_MAX",
     "SQL_COLUMNS_MAX",
@@ -48,6 +58,7 @@ __all__ = [
     "TEXT_BYTES_MAX",
     "TTL_SECONDS_MAX",
     "USAGE_DAYS_MAX",
+    "WAIT_SECONDS_MAX",
     "WINDOW_MAX",
 ]
 
@@ -55,6 +66,8 @@ BATCH_ITEMS_MAX = 1_000
 TEXT_BYTES_MAX = 1_048_576
 CONTENT_BYTES_MAX = 1_048_576
 METADATA_BYTES_MAX = 65_536
+# Objects and lists within each other, the value itself among them: of contents and metadata.
+JSON_DEPTH_MAX = 32
 KEYWORDS_BYTES_MAX = 8_192
 # Topics, sessions, sources, agents, speakers, projects, environments, kinds, dedup keys.
 LABEL_BYTES_MAX = 512
@@ -65,6 +78,10 @@ DERIVED_FROM_MAX = 1_000
 EMBEDDING_DIMENSIONS_MAX = 8_192
 FILTER_VALUES_MAX = 1_000
 QUERY_BYTES_MAX = 1_048_576
+# A question that a language model answers, and the memories it is given with it, in tokens.
+QUESTION_BYTES_MAX = 16_384
+ASK_TOKENS_DEFAULT = 6_000
+ASK_TOKENS_MAX = 100_000
 # The body of an HTTP request that carries a question and no memories.
 BODY_BYTES_QUERY_MAX = 1_048_576
 # An exported file of a profile.
@@ -107,5 +124,15 @@ SQL_CALLS_MAX = 1_000
 SQL_ROWS_MAX = 10_000
 SQL_RESULT_BYTES_MAX = 33_554_432
 SQL_SECONDS_MAX = 5
+# The words of the turns that are extracted at once, and of the session and source they belong to.
+EXTRACT_BYTES_MAX = 262_144
+EXTRACT_LABEL_BYTES_MAX = 480
 # Days of usage in one answer: a year, and the month before it.
 USAGE_DAYS_MAX = 400
+# Rows that one call embeds anew, and how long a write waits for its rows to be embedded.
+REEMBED_ROWS_MAX = 10_000
+# Profiles whose keys one call renews or looks at, and segments that one call encrypts anew.
+KEYS_PAGE_MAX = 100
+REENCRYPT_OBJECTS_MAX = 200
+SEAL_ROWS_MAX = 5_000
+WAIT_SECONDS_MAX = 20

@@ -29,12 +29,18 @@ __all__ = [
     "MemoryPage",
     "MemoryType",
     "Supersede",
+    "Tier",
+    "Wait",
     "Written",
 ]
 
 MemoryType = Literal["fact", "event", "instruction", "task"]
 MEMORY_TYPES: tuple[MemoryType, ...] = ("fact", "event", "instruction", "task")
+# How long ago a memory was used, where a policy asks for that; "hot" where none does.
+Tier = Literal["hot", "warm", "cold"]
 Status = Literal["created", "duplicate", "revived"]
+# What a write may wait for beyond its commit.
+Wait = Literal["embedded"]
 
 
 class MemoryInput(Request, frozen=True, kw_only=True):
@@ -44,8 +50,12 @@ class MemoryInput(Request, frozen=True, kw_only=True):
 
     `topic` (facts and instructions) is the key under which a newer memory supersedes an older one.
     `content` is any JSON and defaults to `{"text": text}`. `dedup_key` separates memories of the
-    same words, for instance turns of a conversation. `observed_at` is when it was true (ms, UTC, or
-    RFC 3339 text). `ttl` (seconds) is for tasks, 24 hours unless given. `importance` and
+    same words, for instance turns of a conversation; with `dedup_window` (seconds) whatever comes
+    with the same key within that time is a duplicate, and what comes later is new. `extracted_key`
+    says what it is the value of: of the same type, project and environment the same value is a
+    duplicate, and another one supersedes. `observed_at` is when it was true (ms, UTC, or
+    RFC 3339 text). `ttl` (seconds) is for tasks, 24 hours unless given. From `expires_at` on
+    nothing shows the memory, of whatever type, and maintenance removes it. `importance` and
     `confidence` lie in [0, 1]. `embedding` is the caller's own vector.
     """
 
@@ -68,7 +78,10 @@ class MemoryInput(Request, frozen=True, kw_only=True):
     trust: str | None = None
     observed_at: int | str | None = None
     ttl: float | None = None
+    expires_at: int | str | None = None
     dedup_key: str | None = None
+    dedup_window: float | None = None
+    extracted_key: str | None = None
     derived_from: tuple[str, ...] = ()
     source_span: tuple[int, int] | None = None
     embedding: tuple[float, ...] | None = None
@@ -78,7 +91,8 @@ class Memory(Result, frozen=True, kw_only=True):
     """One memory as it is stored. Times are UTC milliseconds; absent means None.
 
     `superseded_by` names the memory that replaced this one, `supersedes` (filled by get and
-    history) those it replaced.
+    history) those it replaced. `flags` says what a policy found in it and let stand (`email`, ...).
+    Where `decryption_failed` its words could not be read: another text stands in their place.
     """
 
     id: str
@@ -112,14 +126,19 @@ class Memory(Result, frozen=True, kw_only=True):
     derived_from: tuple[str, ...] = ()
     source_span: tuple[int, int] | None = None
     supersedes: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    decryption_failed: bool = False
 
 
 class Filters(Request, frozen=True, kw_only=True):
     """Which memories are meant; everything left out matches all.
 
-    Several values of one field mean any of them, except `tags`: all must be there. `since` and
-    `until` (inclusive, exclusive) compare `observed_at`, or `created_at` where that is missing.
-    Superseded memories are left out unless `include_superseded`, expired tasks always.
+    Several values of one field mean any of them, except `tags` and `flags`: all must be there.
+    `since` and `until` (inclusive, exclusive) compare `observed_at`, or `created_at` where that is
+    missing. Superseded memories are left out unless `include_superseded`, expired ones always.
+    `tier` means exactly that tier.
+    `state` is `active` or `archived`; a listing with scope `admin` also shows `soft_deleted` and
+    `hard_delete_pending`.
     """
 
     types: tuple[MemoryType, ...] = ()
@@ -136,19 +155,25 @@ class Filters(Request, frozen=True, kw_only=True):
     state: str = "active"
     importance_min: float | None = None
     include_superseded: bool = False
+    flags: tuple[str, ...] = ()
+    tier: Tier | None = None
 
 
 class Ingest(Request, frozen=True, kw_only=True):
-    """Write 1 to 1,000 memories in one transaction: all or none."""
+    """Write 1 to 1,000 memories in one transaction: all or none.
+
+    With `wait` the answer comes when they have their vectors too, after 20 seconds at the latest.
+    """
 
     memories: tuple[MemoryInput, ...]
+    wait: Wait | None = None
 
 
 class ItemResult(Result, frozen=True, kw_only=True):
     """What happened to one item: `created`, `duplicate` (nothing written) or `revived`.
 
     `superseded` lists the ids it displaced. `note` says what was not done as asked, for instance
-    that an embedding of another dimension was left out.
+    that an embedding of another dimension was left out, or what was redacted.
     """
 
     id: str
@@ -158,26 +183,40 @@ class ItemResult(Result, frozen=True, kw_only=True):
 
 
 class Written(ItemResult, frozen=True, kw_only=True):
-    """`ItemResult` of a single write with the txid that holds it."""
+    """`ItemResult` of a single write with the txid that holds it.
+
+    `embedded` is whether it has its vector, where that was waited for; `note` says why not.
+    """
 
     txid: int
+    embedded: bool | None = None
 
 
 class Ingested(Result, Sequenced[ItemResult], frozen=True, kw_only=True):
-    """The results of a batch in the order of its items, and the txid that holds all of them."""
+    """The results of a batch in the order of its items, and the txid that holds all of them.
+
+    `embedded` is whether all have their vectors, where that was waited for; `note` says why not.
+    The write succeeded either way, and what is missing is embedded later.
+    """
 
     results: tuple[ItemResult, ...]
     txid: int
+    embedded: bool | None = None
+    note: str | None = None
 
     def _items(self) -> tuple[ItemResult, ...]:
         return self.results
 
 
 class Supersede(Request, frozen=True, kw_only=True):
-    """Replace the memory `id` by `memory`; the old one stays in its history."""
+    """Replace the memory `id` by `memory`; the old one stays in its history.
+
+    `wait` as in `Ingest`.
+    """
 
     id: str
     memory: MemoryInput
+    wait: Wait | None = None
 
 
 class GetMemory(Request, frozen=True, kw_only=True):

@@ -8,17 +8,25 @@ beside the requests and results they are about.
 from __future__ import annotations
 
 from . import (
+    ask,
     audit,
     branches,
     control,
     documents,
+    embed,
+    erasure,
+    extraction,
+    feedback,
+    keys,
     kv,
+    lifecycle,
     memories,
     policy,
     profiles,
     recall,
     sessions,
     sql,
+    subject,
     usage,
     vectors,
 )
@@ -28,7 +36,7 @@ __all__ = ["OPERATIONS"]
 
 # In the order in which people are shown them: what everybody needs first.
 _ROOMS = (
-    memories, recall, sessions, documents, kv, vectors, sql, branches, profiles, control,
-    usage, policy, audit,
+    memories, feedback, lifecycle, recall, ask, sessions, extraction, documents, kv, vectors, sql,
+    branches, erasure, subject, profiles, control, usage, policy, audit, embed, keys,
 )  # fmt: skip
 OPERATIONS: dict[str, Operation] = {row.name: row for room in _ROOMS for row in room.ROWS}

@@ -8,17 +8,23 @@ from .base import Request, Result
 from .operation import PROFILE, row
 
 __all__ = [
+    "PERSONAL_LABELS",
     "ROWS",
+    "SECRET_LABELS",
     "AiEgress",
     "AuditRules",
+    "EncryptionRules",
     "ErasureRules",
     "GetNamespacePolicy",
     "GetProfilePolicy",
     "HistoryRetention",
+    "LifecycleRules",
     "MemoryRules",
     "NamespacePolicy",
     "Policy",
     "ProfilePolicy",
+    "RankingRules",
+    "RedactionRules",
     "SetNamespacePolicy",
     "SetProfilePolicy",
 ]
@@ -26,6 +32,25 @@ __all__ = [
 # A policy as it is kept: sections, and the fields of each that are set, also those that only a
 # newer release knows.
 Sections: TypeAlias = dict[str, Any]
+
+Redaction: TypeAlias = Literal["allow", "flag", "redact", "refuse"]
+
+# What is looked for, in the order in which it is.
+SECRET_LABELS = (
+    "private_key",
+    "url_credentials",
+    "aws_key",
+    "github_token",
+    "slack_token",
+    "stripe_key",
+    "sk_key",
+    "google_key",
+    "jwt",
+    "bearer_token",
+    "password_assign",
+    "key_assign",
+)
+PERSONAL_LABELS = ("email", "iban", "phone", "ssn", "card")
 
 
 class HistoryRetention(Request, frozen=True, kw_only=True):
@@ -46,12 +71,18 @@ class MemoryRules(Request, frozen=True, kw_only=True):
     Maintenance removes events written longer ago than `event_max_age_secs`, memories superseded
     longer ago than `superseded_max_age_secs`, and of each type and topic all but the last
     `superseded_max_count` superseded ones.
+
+    Near duplicates are facts, and instructions, whose vectors have a cosine of
+    `near_duplicate_min` (0.8 to 1, else 0.95) or more. They are proposed; with `near_duplicates`
+    set to `supersede` the newer one takes the older one's place where both share all but the words.
     """
 
     task_ttl_max_secs: int | None = None
     event_max_age_secs: int | None = None
     superseded_max_age_secs: int | None = None
     superseded_max_count: int | None = None
+    near_duplicates: Literal["report", "supersede"] | None = None
+    near_duplicate_min: float | None = None
 
 
 class ErasureRules(Request, frozen=True, kw_only=True):
@@ -73,16 +104,69 @@ class AuditRules(Request, frozen=True, kw_only=True):
 
 
 class AiEgress(Request, frozen=True, kw_only=True):
-    """What may be given to models.
+    """What may be given to models; decided before a byte leaves this host.
 
-    `embed`: with `deny` nothing is embedded, with `self_hosted_only` by the model in this process
-    alone; recall goes on by words and topics. `extract` and `ask` are kept and checked; nothing of
-    this release acts on them, because it calls no language model.
+    `embed`: with `deny` nothing is embedded, with `self_hosted_only` by a model in this process or
+    on hosts of one's own (`PALIMP_EMBED_SELF_HOSTED_HOSTS`); recall goes on by words and topics.
+    `extract` and `ask`: with `deny` those operations answer `forbidden` wherever they would need a
+    language model, wherever that is.
     """
 
     extract: Literal["allow", "deny"] | None = None
     ask: Literal["allow", "deny"] | None = None
     embed: Literal["allow", "self_hosted_only", "deny"] | None = None
+
+
+class RedactionRules(Request, frozen=True, kw_only=True):
+    """What becomes of secrets and of personal data in what is written.
+
+    `flag`: it is kept, and the memory says so. `redact`: it is replaced by `[email]` and the like
+    before anything of it is kept. `refuse`: the write is refused. Looked at is what users say, on
+    every way in; what was there before stays as it is.
+    """
+
+    secrets: Redaction | None = None
+    personal: Redaction | None = None
+
+
+class LifecycleRules(Request, frozen=True, kw_only=True):
+    """How long memories live, in days from 1; what is left out does not end.
+
+    `active_days` after it was written or restored a memory is archived, or deleted softly where
+    `archive` is false. `archived_days` after it was archived it is deleted softly, and `grace_days`
+    (0 or more, else 7) after that purged. With `soft_delete` to forget a memory deletes it softly.
+    Maintenance does what is due.
+
+    What was not used for `warm_days` is warm, and after `cold_days` more cold: recall puts it
+    behind, and finds it last. What is read is hot again.
+    """
+
+    active_days: int | None = None
+    archive: bool | None = None
+    archived_days: int | None = None
+    soft_delete: bool | None = None
+    grace_days: int | None = None
+    warm_days: int | None = None
+    cold_days: int | None = None
+
+
+class RankingRules(Request, frozen=True, kw_only=True):
+    """What recall weighs where a request does not say: the name of a set, or factors and weights.
+
+    A profile's own holds instead of its namespace's; neither is stricter.
+    """
+
+    weights: str | dict[str, float] | None = None
+
+
+class EncryptionRules(Request, frozen=True, kw_only=True):
+    """With `fields` what users say is sealed row by row, under a key of the profile.
+
+    It needs a master key. What was written before stays as it was, and readable, until
+    `palimp keys seal-fields`. Names, topics, tags, times and vectors are not sealed.
+    """
+
+    fields: bool | None = None
 
 
 class Policy(Request, frozen=True, kw_only=True):
@@ -97,6 +181,10 @@ class Policy(Request, frozen=True, kw_only=True):
     erasure: ErasureRules | None = None
     audit: AuditRules | None = None
     ai_egress: AiEgress | None = None
+    redaction: RedactionRules | None = None
+    encryption: EncryptionRules | None = None
+    lifecycle: LifecycleRules | None = None
+    ranking: RankingRules | None = None
 
 
 class GetNamespacePolicy(Request, frozen=True, kw_only=True):

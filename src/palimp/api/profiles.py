@@ -77,7 +77,9 @@ class Maintained(Result, frozen=True, kw_only=True):
 
     Profiles looked at, vectors written, expired tasks and keys removed; snapshots made of long
     histories, references and objects of history that were due, burner branches whose time was
-    over; memories and objects of the audit that policies do not let stay.
+    over; memories and objects of the audit that policies do not let stay; erasures completed;
+    pairs of memories that were found to be alike or in contradiction; memories that a policy
+    archived, deleted softly and purged; memories that were `cooled`, to a colder tier.
     """
 
     profiles: int
@@ -89,6 +91,12 @@ class Maintained(Result, frozen=True, kw_only=True):
     branches_expired: int = 0
     swept: int = 0
     audit_objects_deleted: int = 0
+    erased: int = 0
+    paired: int = 0
+    cooled: int = 0
+    archived: int = 0
+    soft_deleted: int = 0
+    purged: int = 0
 
 
 class GetNode(Request, frozen=True, kw_only=True):

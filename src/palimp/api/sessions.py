@@ -6,6 +6,7 @@ from typing import Any
 
 from .base import Request, Result, Sequenced
 from .limits import PAGE_DEFAULT
+from .memories import Wait
 from .operation import PROFILE, row
 
 __all__ = [
@@ -50,6 +51,7 @@ class Turn(Result, frozen=True, kw_only=True):
     speaker: str | None = None
     at: int | None = None
     created_at: int
+    decryption_failed: bool = False
 
 
 class TurnHit(Turn, frozen=True, kw_only=True):
@@ -61,21 +63,27 @@ class TurnHit(Turn, frozen=True, kw_only=True):
 
 
 class Append(Request, frozen=True, kw_only=True):
-    """Append 1 to 1,000 turns to a session in one transaction; the session exists from then on."""
+    """Append 1 to 1,000 turns to a session in one transaction; the session exists from then on.
+
+    With `wait` the answer comes when they have their vectors too, after 20 seconds at the latest.
+    """
 
     session: str
     turns: tuple[TurnInput, ...]
+    wait: Wait | None = None
 
 
 class Appended(Result, frozen=True, kw_only=True):
     """The numbers the turns got, in order, and the txid that holds them.
 
-    `notes` says what was not done as asked, for instance that an embedding was left out.
+    `notes` says what was not done as asked, for instance that an embedding was left out. `embedded`
+    is whether all have their vectors, where that was waited for.
     """
 
     seqs: tuple[int, ...]
     txid: int
     notes: tuple[str, ...] = ()
+    embedded: bool | None = None
 
     @property
     def seq(self) -> int:

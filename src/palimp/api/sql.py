@@ -66,11 +66,15 @@ class RunSql(Request, frozen=True, kw_only=True):
 
 
 class StatementResult(Result, frozen=True, kw_only=True):
-    """What a statement gave; `changes` counts rows it wrote, None where it is none of that kind."""
+    """What a statement gave; `changes` counts rows it wrote, None where it is none of that kind.
+
+    `note`, where there is one, says what was flagged or redacted in its values.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[SqlValue, ...], ...]
     changes: int | None = None
+    note: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class SqlResults(Result, Sequenced[StatementResult], frozen=True, kw_only=True):
@@ -86,13 +90,15 @@ class SqlResults(Result, Sequenced[StatementResult], frozen=True, kw_only=True):
 class Rows(Result, Sequenced[tuple[Any, ...]], frozen=True, kw_only=True):
     """The rows of one statement: a sequence of tuples, with bytes as bytes.
 
-    `changes` counts rows that were written, None where the statement is not of that kind.
+    `changes` counts rows that were written, None where the statement is not of that kind. `note`
+    says what was flagged or redacted in its values.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     changes: int | None = None
     txid: int
+    note: str | None = None
 
     def _items(self) -> tuple[tuple[Any, ...], ...]:
         return self.rows
@@ -103,7 +109,7 @@ class Rows(Result, Sequenced[tuple[Any, ...]], frozen=True, kw_only=True):
         plain: dict[str, Any] = msgspec.to_builtins(
             {"columns": self.columns, "rows": rows, "changes": self.changes, "txid": self.txid}
         )
-        return plain
+        return plain if self.note is None else {**plain, "note": self.note}
 
 
 def to_wire(value: Any) -> Any:

@@ -62,12 +62,16 @@ class UpsertVectors(Request, frozen=True, kw_only=True):
 
 
 class Upserted(Result, frozen=True, kw_only=True):
-    """How many vectors were written, what the collection is, and the txid that holds them."""
+    """How many vectors were written, what the collection is, and the txid that holds them.
+
+    `notes` says what was flagged or redacted.
+    """
 
     upserted: int
     metric: Metric
     dimensions: int
     txid: int
+    notes: tuple[str, ...] = ()
 
 
 class SearchVectors(Request, frozen=True, kw_only=True):

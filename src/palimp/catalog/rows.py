@@ -25,11 +25,15 @@ class Indexed(NamedTuple):
 
 
 class DatabaseRow(NamedTuple):
-    """A database, how large it was found, and when (ms); None where nobody looked."""
+    """A database, how large it was found, and when (ms); None where nobody looked.
+
+    `unembedded` is how many rows of main wait for a vector.
+    """
 
     database: Indexed
     levels: Levels | None
     sampled_at: int
+    unembedded: int | None = None
 
 
 class Counts(NamedTuple):
@@ -47,7 +51,7 @@ class Batch(NamedTuple):
     """What a process has to say at once; `number` counts the batches of `source` from 1.
 
     A batch that was recorded and is sent again changes nothing. `gone` are databases that were
-    found deleted, at `at` (ms).
+    found deleted, at `at` (ms). `node` is whose process it is.
     """
 
     source: str
@@ -56,6 +60,7 @@ class Batch(NamedTuple):
     counts: tuple[Counts, ...]
     databases: tuple[DatabaseRow, ...]
     gone: tuple[tuple[str, str], ...]
+    node: str = ""
 
 
 class Span(NamedTuple):

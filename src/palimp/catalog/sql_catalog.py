@@ -18,6 +18,7 @@ from sqlalchemy import (
     delete,
     event,
     func,
+    or_,
     select,
     update,
 )
@@ -30,7 +31,7 @@ from ..errors import Invalid, Unavailable
 from .faults import catalog_faults
 from .rows import Batch, DatabaseRow, Indexed, Levels, Span
 from .schema import migrate
-from .tables import DATABASES, META, SOURCES, USAGE
+from .tables import DATABASES, META, PENDING, SOURCES, USAGE
 
 __all__ = ["SqlCatalog"]
 
@@ -44,6 +45,7 @@ _SOURCE_DAYS = 30
 _DAY_MS = 86_400_000
 _NOTHING = Levels(0, 0, 0)
 _LEVELS = ("bytes", "memories", "branches")
+_EMBED = "embed"
 
 
 class SqlCatalog:
@@ -136,6 +138,7 @@ class SqlCatalog:
             self._upsert(connection, SOURCES, [source], ("number", "at"))
             self._count(connection, batch)
             self._sample(connection, batch.databases)
+            self._note_pending(connection, batch)
             self._drop(connection, batch)
 
     def _count(self, connection: Connection, batch: Batch) -> None:
@@ -181,10 +184,35 @@ class SqlCatalog:
             changed = _if(_newer(USAGE, insert), USAGE, insert, (*_LEVELS, "sampled_at"))
             connection.execute(_resolving(insert, USAGE, changed), rows)
 
+    def _note_pending(self, connection: Connection, batch: Batch) -> None:
+        rows = []
+        for one in sorted(batch.databases, key=lambda one: one.database):
+            if one.unembedded == 0:
+                older = PENDING.c.sampled_at <= one.sampled_at
+                named = _named(PENDING, one.database.namespace, one.database.profile)
+                connection.execute(delete(PENDING).where(*named, older))
+            elif one.unembedded is not None:
+                rows.append(
+                    {
+                        "namespace": one.database.namespace,
+                        "profile": one.database.profile,
+                        "work": _EMBED,
+                        "rows": one.unembedded,
+                        "since": one.sampled_at,
+                        "node": batch.node,
+                        "sampled_at": one.sampled_at,
+                    }
+                )
+        if rows:
+            insert = self._insert(PENDING)
+            changed = _if(_newer(PENDING, insert), PENDING, insert, ("rows", "node", "sampled_at"))
+            connection.execute(_resolving(insert, PENDING, changed), rows)
+
     def _drop(self, connection: Connection, batch: Batch) -> None:
         gone = sorted(batch.gone)
         for namespace, profile in gone:
-            connection.execute(delete(DATABASES).where(*_named(DATABASES, namespace, profile)))
+            for table in (DATABASES, PENDING):
+                connection.execute(delete(table).where(*_named(table, namespace, profile)))
         # From then on it takes no room.
         empty = (Indexed(namespace, profile, "", 0) for namespace, profile in gone)
         self._sample_day(connection, [DatabaseRow(one, _NOTHING, batch.at) for one in empty])
@@ -207,6 +235,25 @@ class SqlCatalog:
         query = select(DATABASES.c.profile).where(DATABASES.c.namespace == namespace)
         with self._changing() as connection:
             return list(connection.scalars(query.order_by(DATABASES.c.profile)))
+
+    def pending(self, node: str, before: int, limit: int) -> list[tuple[str, str]]:
+        """Return up to `limit` databases that wait for work, those that wait longest first.
+
+        Those that `node` reported, or that nobody looked at since `before` (ms); after them those
+        of which nobody knows, as after a rebuild.
+        """
+        forsaken = or_(PENDING.c.node == node, PENDING.c.sampled_at < before)
+        known = select(PENDING.c.namespace, PENDING.c.profile).where(forsaken)
+        known = known.order_by(PENDING.c.since, PENDING.c.namespace, PENDING.c.profile)
+        unknown = select(DATABASES.c.namespace, DATABASES.c.profile)
+        unknown = unknown.where(DATABASES.c.sampled_at.is_(None))
+        unknown = unknown.order_by(DATABASES.c.namespace, DATABASES.c.profile)
+        found: dict[tuple[str, str], None] = {}
+        with self._changing() as connection:
+            for query in (known, unknown):
+                for namespace, profile in connection.execute(query.limit(limit)):
+                    found[namespace, profile] = None
+        return list(found)[:limit]
 
     def usage(self, namespace: str, profile: str | None, first: str, last: str) -> Span | None:
         """Return what was used of a database, or of all of a namespace, from day to day.
@@ -263,7 +310,13 @@ class SqlCatalog:
         """Remove what is of an earlier generation; return how many."""
         with self._changing() as connection:
             old = delete(DATABASES).where(DATABASES.c.generation < generation)
-            return connection.execute(old).rowcount
+            removed = connection.execute(old).rowcount
+            there = select(DATABASES.c.namespace).where(
+                DATABASES.c.namespace == PENDING.c.namespace,
+                DATABASES.c.profile == PENDING.c.profile,
+            )
+            connection.execute(delete(PENDING).where(~there.exists()))
+            return removed
 
     @contextmanager
     def _changing(self) -> Iterator[Connection]:

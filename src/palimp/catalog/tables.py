@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, MetaData, String, Table
 
-__all__ = ["DATABASES", "META", "SOURCES", "USAGE", "VERSION_TABLE"]
+__all__ = ["DATABASES", "META", "PENDING", "SOURCES", "USAGE", "VERSION_TABLE"]
 
 # The database may be shared with others: everything of ours begins alike.
 VERSION_TABLE = "palimp_catalog_version"
@@ -39,6 +39,20 @@ USAGE = Table(
     Column("writes", BigInteger, nullable=False),
     Column("recalls", BigInteger, nullable=False),
     Column("model_tokens", BigInteger, nullable=False),
+)
+
+# What a database waits for, how many rows of it, and which node saw that. No row: for nothing, or
+# nobody knows (`sampled_at` of the database is null then).
+PENDING = Table(
+    "palimp_pending",
+    _METADATA,
+    Column("namespace", String, primary_key=True),
+    Column("profile", String, primary_key=True),
+    Column("work", String, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("node", String, nullable=False),
+    Column("sampled_at", BigInteger, nullable=False),
 )
 
 # The last batch of every process: what tells a repeat.

@@ -126,10 +126,11 @@ def _show(place: Place, found: DatabaseUsage | NamespaceUsage) -> None:
         echo_json(found)
         return
     click.echo(
-        f"{'day':10} {'bytes':>15} {'memories':>10} {'branches':>8} {'writes':>10} {'recalls':>10}"
+        f"{'day':10} {'bytes':>15} {'memories':>10} {'branches':>8} {'writes':>10} {'recalls':>10} "
+        f"{'tokens':>12}"
     )
     for one in found:
         click.echo(
             f"{one.day} {one.bytes:>15,} {one.memories:>10,} {one.branches:>8,} "
-            f"{one.writes:>10,} {one.recalls:>10,}"
+            f"{one.writes:>10,} {one.recalls:>10,} {one.model_tokens:>12,}"
         )

@@ -31,6 +31,7 @@ __all__ = [
     "parse_json",
     "place_options",
     "profile_argument",
+    "wait_option",
     "when",
 ]
 
@@ -161,6 +162,13 @@ def _placed(command: Any, *where: Callable[[Any], Any]) -> Any:
 
 
 profile_argument = click.argument("profile")
+wait_option = click.option(
+    "--wait",
+    is_flag=True,
+    flag_value="embedded",
+    default=None,
+    help="Return when it can be found by meaning too.",
+)
 object_store_option = click.option(
     "--object-store",
     metavar="URL",

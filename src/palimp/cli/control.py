@@ -166,12 +166,22 @@ def rotate(data: str | None, overlap: int) -> None:
     click.echo(f"signing with {ring.signing.id} from the next start on")
 
 
-@click.command("keygen")
-def keygen() -> None:
+@click.group("keygen", invoke_without_command=True)
+@click.pass_context
+def keygen(context: click.Context) -> None:
     """Print a new signing key for PALIMP_AUTH_KEY: a secret."""
-    from ..security import SigningKey
+    if context.invoked_subcommand is None:
+        from ..security.keys import SigningKey
 
-    click.echo(SigningKey.generate().export())
+        click.echo(SigningKey.generate().export())
+
+
+@keygen.command("master")
+def master() -> None:
+    """Print a new master key for PALIMP_MASTER_KEY: a secret that nobody can bring back."""
+    from ..security.envelope import MasterKey
+
+    click.echo(MasterKey.generate().export())
 
 
 def _say(place: Place, value: dict[str, Any], *lines: str) -> None:

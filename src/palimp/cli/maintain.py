@@ -27,6 +27,8 @@ def command(place: Place) -> None:
         f"history: {done.folded} snapshots made, {done.references_dropped} references and "
         f"{done.objects_deleted} objects removed, {done.branches_expired} branches expired"
     )
+    if done.paired:
+        click.echo(f"{done.paired} pairs of memories to look at: palimp proposals list")
     if done.swept or done.audit_objects_deleted:
         click.echo(
             f"by policy: {done.swept} memories and {done.audit_objects_deleted} objects of the "

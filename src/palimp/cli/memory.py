@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 import click
 
 from ..api import (
     MEMORY_TYPES,
+    Depth,
     Forget,
     Forgotten,
     ListNames,
@@ -16,8 +17,11 @@ from ..api import (
     NamePage,
     Recall,
     Target,
+    Tier,
+    Wait,
     Written,
 )
+from ..api.feedback import Signal
 from ..api.limits import BATCH_ITEMS_MAX, K_DEFAULT, PAGE_MAX
 from ..client import Client
 from ..errors import Error, Invalid
@@ -30,6 +34,7 @@ from .common import (
     json_lines,
     place_options,
     profile_argument,
+    wait_option,
     when,
 )
 from .importing.command import import_
@@ -60,14 +65,17 @@ def _memory_fields(decorated: Any) -> Any:
             click.option("--importance", type=float, help="0 to 1."),
             click.option("--observed-at", help="When it was true, e.g. 2026-03-02T08:41:00Z."),
             click.option("--ttl", type=float, help="Seconds a task lives. [default: 86400]"),
+            click.option("--expires-at", help="From when on nothing shows it, whatever its type."),
             click.option("--dedup-key", help="Tells memories of the same words apart."),
+            click.option("--dedup-window", type=float, help="Seconds in which its key is once."),
+            click.option("--extracted-key", help="What it is the value of; a newer one replaces."),
         )
     ):
         decorated = option(decorated)
     return decorated
 
 
-def _filter_fields(decorated: Any) -> Any:
+def filter_fields(decorated: Any) -> Any:
     """Add the options that choose memories."""
     for option in reversed(
         (
@@ -84,6 +92,8 @@ def _filter_fields(decorated: Any) -> Any:
             click.option("--environment", help="Only this environment."),
             click.option("--importance-min", type=float, help="Only at least this important."),
             click.option("--include-superseded", is_flag=True, default=None, help="Old ones too."),
+            click.option("--tier", type=click.Choice(get_args(Tier)), help="Only this tier."),
+            click.option("--flag", "flags", multiple=True, help="Only with all these flags."),
         )
     ):
         decorated = option(decorated)
@@ -94,6 +104,7 @@ def _filter_fields(decorated: Any) -> Any:
 @profile_argument
 @click.argument("text")
 @_memory_fields
+@wait_option
 @place_options
 def remember(place: Place, profile: str, text: str, **fields: Any) -> None:
     """Write one memory.
@@ -111,6 +122,7 @@ def remember(place: Place, profile: str, text: str, **fields: Any) -> None:
 @click.argument("id")
 @click.argument("text")
 @_memory_fields
+@wait_option
 @place_options
 def supersede(place: Place, profile: str, id: str, text: str, **fields: Any) -> None:
     """Replace memory ID by a newer one; the old one stays in its history."""
@@ -122,8 +134,9 @@ def supersede(place: Place, profile: str, id: str, text: str, **fields: Any) -> 
 @command.command("ingest")
 @profile_argument
 @click.argument("file", type=click.File("r", encoding="utf-8"))
+@wait_option
 @place_options
-def ingest(place: Place, profile: str, file: IO[str]) -> None:
+def ingest(place: Place, profile: str, file: IO[str], wait: Wait | None) -> None:
     """Write memories from FILE (`-`: standard input), one JSON object a line.
 
     Each has `text` and any of the fields of `palimp memory remember`. Every 1,000 lines are one
@@ -140,11 +153,13 @@ def ingest(place: Place, profile: str, file: IO[str]) -> None:
         for start in range(0, len(items), BATCH_ITEMS_MAX):
             batch = items[start : start + BATCH_ITEMS_MAX]
             try:
-                done = store.ingest(value for _, value in batch)
+                done = store.ingest((value for _, value in batch), wait=wait)
             except Error as error:
                 line = batch[error.details.get("index", 0)][0]
                 raise error.located(f"line {line}, after {start} memories were written") from error
             txid = done.txid
+            if done.note is not None:
+                click.echo(done.note, err=True)
             for result in done:
                 counts[result.status] = counts.get(result.status, 0) + 1
     if items:
@@ -167,8 +182,10 @@ command.add_command(import_)
 @click.option("--max-tokens", type=int, help="Together at most that many tokens.")
 @click.option("--window", type=int, help="Neighbouring events on each side of a hit.")
 @click.option("--explain", is_flag=True, help="Say what every signal was worth.")
+@click.option("--depth", type=click.Choice(get_args(Depth)), help="How many tiers to search.")
+@click.option("--weights", help="A set of weights, or factors: semantic=1,recency=0.5.")
 @click.option("--context", is_flag=True, help="Print text for a prompt instead.")
-@_filter_fields
+@filter_fields
 @at_option
 @place_options
 def recall(
@@ -187,6 +204,7 @@ def recall(
     palimp memory recall alice "which seat does she like?" --at before-run
     """
     with place.reading(profile, at) as store:
+        options["weights"] = _weights(options["weights"])
         found = store.recall(query, k=k, **given(options))
     if place.as_json:
         echo_json(found)
@@ -218,7 +236,7 @@ def get(place: Place, profile: str, id: str, at: str | None) -> None:
 @profile_argument
 @click.option("--topic", help="Exact topic.")
 @click.option("--limit", type=int, help="At most that many. [default: all]")
-@_filter_fields
+@filter_fields
 @at_option
 @place_options
 def list_(place: Place, profile: str, limit: int | None, at: str | None, **filters: Any) -> None:
@@ -279,6 +297,24 @@ def forget(place: Place, profile: str, id: str) -> None:
     click.echo(f"forgotten {id}" if done.forgotten else f"there was no memory {id}")
 
 
+@command.command("feedback")
+@profile_argument
+@click.argument("id")
+@click.argument("signal", type=click.Choice(get_args(Signal)))
+@click.option("--query", help="Only for this question.")
+@place_options
+def feedback(place: Place, profile: str, id: str, signal: Signal, query: str | None) -> None:
+    """Say whether memory ID was useful, irrelevant, outdated or wrong; recall ranks by it."""
+    with place.profile(profile) as store:
+        done = store.feedback(id, signal, query)
+    echo_txid(done.txid)
+    if place.as_json:
+        echo_json(done)
+        return
+    given = ", ".join(f"{name} {count}" for name, count in sorted(done.counts.items()))
+    click.echo(f"{given}: counts {done.value:.2f}")
+
+
 @command.command("profiles")
 @click.option("--all", "every", is_flag=True, help="Of every namespace: NAMESPACE--PROFILE.")
 @place_options
@@ -294,6 +330,20 @@ def profiles(place: Place, every: bool) -> None:
         return
     for namespace, name in found:
         click.echo(f"{namespace}--{name}" if every else name)
+
+
+def _weights(text: str | None) -> str | dict[str, float] | None:
+    """Return the weights an option means: a name, or pairs of a factor and a number."""
+    if text is None or "=" not in text:
+        return text
+    weights = {}
+    for pair in text.split(","):
+        name, _, number = pair.partition("=")
+        try:
+            weights[name.strip()] = float(number)
+        except ValueError:
+            raise Invalid(f"--weights: {pair!r:.80} is not FACTOR=NUMBER") from None
+    return weights
 
 
 def _names(mem: Client) -> Iterator[tuple[str, str]]:
@@ -313,8 +363,12 @@ def _print_written(place: Place, written: Written) -> None:
         echo_json(written)
         return
     click.echo(f"{written.status} {written.id}")
+    if written.note is not None:
+        click.echo(f"  {written.note}")
     for old in written.superseded:
         click.echo(f"  supersedes {old}")
+    if written.note:
+        click.echo(f"  {written.note}")
 
 
 def _print_memory(memory: Memory) -> None:

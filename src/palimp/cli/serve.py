@@ -167,6 +167,7 @@ def _serve(
     )
     for name, one in dialects:
         _LOG.info("speaking %s at %s", name, _url(one))
+    node.look_after_itself()
     while not stop.wanted:
         if not served.running:
             _LOG.error("the server ended by itself")

@@ -8,7 +8,16 @@ import click
 
 from ..api import Turn
 from ..api.sessions import TURN_SEARCH_DEFAULT, WINDOW_DEFAULT
-from .common import Place, at_option, echo_json, echo_txid, place_options, profile_argument, when
+from .common import (
+    Place,
+    at_option,
+    echo_json,
+    echo_txid,
+    place_options,
+    profile_argument,
+    wait_option,
+    when,
+)
 
 _session_argument = click.argument("session")
 
@@ -25,6 +34,7 @@ def command() -> None:
 @click.argument("content")
 @click.option("--speaker", help="Who spoke, where the role does not say it.")
 @click.option("--at", help="When, e.g. 2026-03-02T08:41:00Z.")
+@wait_option
 @place_options
 def append(place: Place, profile: str, session: str, role: str, content: str, **more: Any) -> None:
     """Append one turn.
@@ -39,6 +49,8 @@ def append(place: Place, profile: str, session: str, role: str, content: str, **
         echo_json(done)
         return
     click.echo(f"turn {done.seq}")
+    for note in done.notes:
+        click.echo(f"  {note}")
 
 
 @command.command("window")

@@ -6,10 +6,21 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeAlias, TypedDict
 
-from ..api import MemoryInput, MemoryType
+from ..api import (
+    Decision,
+    Depth,
+    ExtractionMethod,
+    MemoryInput,
+    MemoryType,
+    ProposalKind,
+    Tier,
+    Wait,
+)
 from ..points import Point
 
 __all__ = [
+    "AskFields",
+    "ExtractFields",
     "FilterFields",
     "HasId",
     "IdLike",
@@ -17,6 +28,7 @@ __all__ = [
     "MemoryFields",
     "MemoryLike",
     "PointLike",
+    "ProposalFields",
     "RecallFields",
     "Time",
 ]
@@ -62,7 +74,10 @@ class MemoryFields(TypedDict, total=False):
     trust: str
     observed_at: Time
     ttl: timedelta | float
+    expires_at: Time
     dedup_key: str
+    dedup_window: timedelta | float
+    extracted_key: str
     derived_from: Sequence[IdLike]
     source_span: tuple[int, int]
     embedding: Sequence[float]
@@ -85,12 +100,46 @@ class FilterFields(TypedDict, total=False):
     state: str
     importance_min: float
     include_superseded: bool
+    flags: Sequence[str]
+    tier: Tier
 
 
 class ListFields(FilterFields, total=False):
     """Filters of a listing."""
 
     topic: str
+
+
+class AskFields(FilterFields, total=False):
+    """What a question takes besides query and k; `Ask` says what each means."""
+
+    min_score: float
+    max_tokens: int
+
+
+class ExtractFields(TypedDict, total=False):
+    """What extraction takes besides the turns; `Extract` says what each means."""
+
+    session: str
+    from_seq: int
+    to_seq: int
+    source: str
+    method: ExtractionMethod
+    dry_run: bool
+    review: bool
+    min_confidence: float
+    project: str
+    environment: str
+    wait: Wait
+
+
+class ProposalFields(TypedDict, total=False):
+    """Which proposals are meant; `ListProposals` says what each means."""
+
+    kind: ProposalKind
+    decision: Decision
+    session: str
+    source: str
 
 
 class RecallFields(FilterFields, total=False):
@@ -103,3 +152,5 @@ class RecallFields(FilterFields, total=False):
     window: int
     include_turns: bool
     explain: bool
+    depth: Depth
+    weights: str | Mapping[str, float]

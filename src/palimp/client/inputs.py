@@ -11,19 +11,26 @@ from typing import Any, TypeVar
 from ..api import (
     NO_OPTIONS,
     Append,
+    Ask,
     Durability,
+    Erase,
+    Extract,
     Fork,
     HistoryOf,
     Import,
     Ingest,
+    Ingested,
     ListMemories,
     MemoryInput,
+    MoveMemories,
     Options,
     RecallRequest,
     SearchTurns,
     Supersede,
     TurnInput,
     VectorInput,
+    Wait,
+    Written,
     to_request,
 )
 from ..api.base import Request
@@ -36,13 +43,17 @@ from .fields import IdLike, MemoryLike, PointLike
 
 __all__ = [
     "append_request",
+    "ask_request",
     "check_free",
     "documents",
+    "erase_request",
+    "extract_request",
     "fork_request",
     "history_request",
     "import_request",
     "ingest_request",
     "list_request",
+    "move_request",
     "options",
     "point",
     "recall_request",
@@ -52,12 +63,13 @@ __all__ = [
     "text_id",
     "turn",
     "vector_items",
+    "written",
 ]
 
 R = TypeVar("R", bound=Request)
 T = TypeVar("T")
 
-_TIMES = ("observed_at", "since", "until", "at")
+_TIMES = ("observed_at", "expires_at", "since", "until", "at")
 # The wire says which types and kinds; Python says type= and kind=, one or several.
 _PLURALS = {"type": "types", "kind": "kinds"}
 
@@ -72,7 +84,9 @@ def text_id(value: IdLike, what: str = "id") -> str:
     return found
 
 
-def ingest_request(items: Iterable[MemoryLike], source: str | None) -> Ingest:
+def ingest_request(
+    items: Iterable[MemoryLike], source: str | None, wait: Wait | None = None
+) -> Ingest:
     """Return the request of a batch; errors name the item's index."""
     listed = _listed(items, "ingest", "memories")
     memories = []
@@ -81,15 +95,30 @@ def ingest_request(items: Iterable[MemoryLike], source: str | None) -> Ingest:
             memories.append(_memory(item, source, "memory"))
         except Error as error:
             raise in_batch(error, "memories", index, len(listed)) from error
-    return Ingest(memories=tuple(memories))
+    return Ingest(memories=tuple(memories), wait=_wait(wait))
+
+
+def written(done: Ingested) -> Written:
+    """Return what became of the one memory of a batch."""
+    (result,) = done.results
+    fields = {name: getattr(result, name) for name in result.__struct_fields__}
+    if done.note is not None:
+        fields["note"] = done.note if result.note is None else f"{result.note}; {done.note}"
+    return Written(**fields, txid=done.txid, embedded=done.embedded)
 
 
 def supersede_request(
-    identity: IdLike, text: str, fields: Mapping[str, Any], source: str | None
+    identity: IdLike,
+    text: str,
+    fields: Mapping[str, Any],
+    source: str | None,
+    wait: Wait | None = None,
 ) -> Supersede:
     """Return the request that replaces a memory."""
     return Supersede(
-        id=text_id(identity), memory=_memory({**fields, "text": text}, source, "memory")
+        id=text_id(identity),
+        memory=_memory({**fields, "text": text}, source, "memory"),
+        wait=_wait(wait),
     )
 
 
@@ -98,9 +127,19 @@ def list_request(fields: Mapping[str, Any]) -> ListMemories:
     return to_request(ListMemories, _filters(fields), "list")
 
 
+def move_request(fields: Mapping[str, Any], filters: Mapping[str, Any]) -> MoveMemories:
+    """Return the request that moves what a filter matches."""
+    return to_request(MoveMemories, {**_filters(filters), **fields}, "move")
+
+
 def recall_request(query: str | None, k: int, fields: Mapping[str, Any]) -> RecallRequest:
     """Return the request of a recall."""
     return to_request(RecallRequest, {**_filters(fields), "query": query, "k": k}, "recall")
+
+
+def ask_request(query: str, k: int, fields: Mapping[str, Any]) -> Ask:
+    """Return the request that has a question answered."""
+    return to_request(Ask, {**_filters(fields), "query": query, "k": k}, "ask")
 
 
 def history_request(identity: IdLike | None, topic: str | None, type_: str | None) -> HistoryOf:
@@ -118,16 +157,12 @@ def turn(role: str, content: Any, fields: Mapping[str, Any]) -> TurnInput:
     return _convert(TurnInput, {**fields, "role": role, "content": content}, "turn")
 
 
-def append_request(session: str, turns: Iterable[Mapping[str, Any] | TurnInput]) -> Append:
+def append_request(
+    session: str, turns: Iterable[Mapping[str, Any] | TurnInput], wait: Wait | None = None
+) -> Append:
     """Return the request that appends turns; errors name the turn's index."""
-    listed = _listed(turns, "extend", "turns")
-    converted = []
-    for index, item in enumerate(listed):
-        try:
-            converted.append(_convert(TurnInput, item, "turn"))
-        except Error as error:
-            raise in_batch(error, "turns", index, len(listed)) from error
-    return to_request(Append, {"session": session, "turns": converted}, "append")
+    converted = _turns(turns, "extend")
+    return to_request(Append, {"session": session, "turns": converted, "wait": wait}, "append")
 
 
 def search_request(session: str, query: str | None, embedding: Any, k: int) -> SearchTurns:
@@ -186,6 +221,25 @@ def fork_request(name: str, at: PointLike | None, ttl: timedelta | float | None)
     return to_request(Fork, fields, "fork")
 
 
+def erase_request(
+    memories: Iterable[IdLike], *, grace: float | timedelta | None, **fields: Any
+) -> Erase:
+    """Return the request that erases."""
+    seconds = None if grace is None else parse_seconds(grace, "grace")
+    ids = [text_id(one) for one in memories]
+    return to_request(Erase, {**fields, "ids": ids, "grace": seconds}, "erase")
+
+
+def extract_request(
+    turns: Iterable[Mapping[str, Any] | TurnInput] | None, fields: Mapping[str, Any]
+) -> Extract:
+    """Return the request that extracts; errors name the turn's index."""
+    given = () if turns is None else _turns(turns, "extract")
+    if turns is not None and not given:
+        raise Invalid("extract has no turns; give some, or a session whose stored turns are meant")
+    return to_request(Extract, {**fields, "turns": given}, "extract")
+
+
 def import_request(path: str | os.PathLike[str]) -> Import:
     """Return the request that brings in a file; the file is read whole."""
     try:
@@ -231,11 +285,28 @@ def save(path: str | os.PathLike[str], data: bytes, overwrite: bool) -> None:
         raise Unavailable(f"{file} cannot be written: {error.strerror}") from error
 
 
+def _wait(wait: Wait | None) -> Wait | None:
+    if wait not in (None, "embedded"):
+        raise Invalid(f"wait is {wait!r:.80}; give 'embedded', or nothing")
+    return wait
+
+
 def _listed(items: Iterable[T], method: str, what: str) -> list[T]:
     # A text or a mapping can be iterated too, but never is what was meant.
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
         raise Invalid(f"{method} takes a list of {what}, not {type(items).__name__}")
     return list(items)
+
+
+def _turns(turns: Iterable[Mapping[str, Any] | TurnInput], method: str) -> list[TurnInput]:
+    listed = _listed(turns, method, "turns")
+    converted = []
+    for index, item in enumerate(listed):
+        try:
+            converted.append(_convert(TurnInput, item, "turn"))
+        except Error as error:
+            raise in_batch(error, "turns", index, len(listed)) from error
+    return converted
 
 
 def _memory(item: MemoryLike, source: str | None, what: str) -> MemoryInput:
@@ -247,8 +318,9 @@ def _memory(item: MemoryLike, source: str | None, what: str) -> MemoryInput:
         raise Invalid(f"{what} must be an object with fields, not {type(item).__name__}")
     if source is not None and fields.get("source") is None:
         fields["source"] = source
-    if fields.get("ttl") is not None:
-        fields["ttl"] = parse_seconds(fields["ttl"], "ttl")
+    for name in ("ttl", "dedup_window"):
+        if fields.get(name) is not None:
+            fields[name] = parse_seconds(fields[name], name)
     sources = fields.get("derived_from")
     if isinstance(sources, (list, tuple)):
         fields["derived_from"] = [text_id(one, "derived_from") for one in sources]

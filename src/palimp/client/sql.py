@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import msgspec
+
 from ..api import Rows, RunSql, SqlResults, Statement
 from ..api.sql import from_wire, to_wire
 from ..errors import Error, Invalid, in_batch
@@ -38,6 +40,7 @@ def rows_of(done: SqlResults) -> tuple[Rows, ...]:
             rows=tuple(tuple(map(from_wire, row)) for row in one.rows),
             changes=one.changes,
             txid=done.txid,
+            note=None if one.note is msgspec.UNSET else one.note,
         )
         for one in done.results
     )

@@ -19,8 +19,11 @@ def cleansing(parts: Parts, db_id: str, erasures: tuple[str, ...] | None) -> Cle
     return parts.options.erasures(db_id, erasures)
 
 
-def cleanse_file(path: Path, cleanse: Cleanse) -> None:
-    """Free a whole file of what is erased; nothing of it is in a free page or a log afterwards."""
+def cleanse_file(path: Path, cleanse: Cleanse) -> int:
+    """Free a whole file of what is erased, and return the size of its pages.
+
+    Nothing of it is in a free page or a log afterwards.
+    """
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.execute("PRAGMA secure_delete = ON").fetchall()
@@ -28,5 +31,6 @@ def cleanse_file(path: Path, cleanse: Cleanse) -> None:
             cleanse(connection)
             # Answers repeat what was asked to be written; nobody repeats a request of the past.
             connection.execute(f"DELETE FROM {REQUESTS_TABLE}")
+        return int(connection.pragma("page_size"))
     finally:
         connection.close()

@@ -11,7 +11,7 @@ import msgspec
 
 from .. import ltx
 from ..clock import Clock
-from ..errors import Internal, Unavailable
+from ..errors import Internal, Unavailable, Unconfigured
 from ..ids import random_id
 from ..store import AlreadyThere, ObjectStore, VersionMismatch
 from .protocol.requests import (
@@ -133,7 +133,13 @@ def _ask(request: Request, store: ObjectStore) -> Any:
 
 def _segment(store: ObjectStore, key: str, sha256: str) -> bytes:
     """Return a segment's bytes, checked against the manifest's digest."""
-    found = store.get(key)
+    try:
+        found = store.get(key)
+    except Unconfigured as error:
+        if error.details.get("reason") != "key":
+            raise
+        # Sealed, and its key was destroyed: it stays as it is, and what is kept needs no key.
+        raise Refused from error
     if found is None:
         # Named by the manifest this owner knows; a newer owner may have dropped it since.
         raise Refused

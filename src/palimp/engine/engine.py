@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apsw
 import msgspec
@@ -21,27 +21,30 @@ from ..store import ObjectStore
 from . import protocol
 from .branch import Boundary, Branch
 from .driver import Outside, drive
-from .erasing import Erasing
-from .exchange import plain_file
 from .files import BranchFiles
 from .gauges import Gauges, measure
-from .importing import Complete, checked_file, complete_nothing, import_database
 from .keeper import Keeper
 from .lanes import LaneQueue, Lanes
 from .local_database import Repeat, Template
 from .lookup import Address, Lookup
-from .options import Options, Parts
+from .options import Complete, LookInto, Options, Parts, complete_nothing
 from .past import Past, PastDatabase
 from .protocol import Found, Located
 from .protocol.records import Name, encode
 from .protocol.requests import RecordEpoch
+from .removing import Removing
 from .residents import Key, Residents, free_bytes
 from .rewinding import Rewind, rewind
 from .strays import RECOVERED
 from .upkeep import Upkeep, look_after
 from .using import Use
-from .verify import Verification, verify_database
 from .wal import committed_image
+
+# What a first write does not need is imported by what does: opening a folder waits for the rest.
+if TYPE_CHECKING:
+    from .erasing import Erasing
+    from .renewing import Renewing
+    from .verify import Verification
 
 __all__ = ["BranchInfo", "Checkpoint", "Engine", "Exported", "Forked"]
 
@@ -146,7 +149,7 @@ class Engine:
         self._lookup = Lookup(self._outside, self.options.patience)
         self._residents = Residents(self._parts)
         self._past = Past(cache / "at", self._parts)
-        self.erasing = Erasing(self._parts, self._residents, self._lookup, self._past)
+        self._removing = Removing(self._parts, self._residents, self._lookup, self._past)
         # One after the other: they are not urgent, and may be many.
         self._left_lane = LaneQueue()
         left = BranchFiles.left_open(root)
@@ -154,6 +157,21 @@ class Engine:
         for key in left:
             # From here on they are shipped, and taken out of the set, beside this.
             self._keeper.hurry(key)
+
+    @cached_property
+    def erasing(self) -> Erasing:
+        """The steps of an erasure."""
+        from .erasing import Erasing
+
+        parts = self._parts, self._residents, self._lookup, self._past, self._removing
+        return Erasing(*parts)
+
+    @cached_property
+    def renewing(self) -> Renewing:
+        """Storing again what was sealed with an older key."""
+        from .renewing import Renewing
+
+        return Renewing(self._parts, self._residents, self._lookup)
 
     # -- the present ------------------------------------------------------------------------------
 
@@ -278,9 +296,8 @@ class Engine:
                 branch.sync()
             txid = None if point is None else branch.timeline().resolve(point)
             wanted = protocol.Wanted(branch.key[1], name, txid, ttl_ms, _child_id(name, repeat))
-            child = self._drive(protocol.fork(branch.key[0], wanted))
-            if branch.manifest is not None and branch.manifest.erasing:
-                self.erasing.cleanse_present(address._replace(branch=name), branch.key[0])
+            freed = self.erasing.freed(address, branch.key)
+            child = self._drive(protocol.fork(branch.key[0], wanted, freed))
             ttl_at = None if ttl_ms is None else self._clock.now_ms() + ttl_ms
             return Forked(child.branch_id, child.txid, ttl_at)
 
@@ -318,7 +335,7 @@ class Engine:
         found = self._find(address)
         key = (found.db_id, found.branch_id)
         bury = protocol.remove_branch(key[0], address.branch)
-        self._remove_dead(key, self.options.patience, lambda: self._drive(bury))
+        self._removing.branch(key, self.options.patience, lambda: self._drive(bury))
         self._quietly(lambda: self._drive(protocol.collect_deleted(*key)))
 
     # -- whole databases --------------------------------------------------------------------------
@@ -344,14 +361,12 @@ class Engine:
         if db_id is None:
             raise _never_written(address)
         self._drive(protocol.delete_profile(*address[:2]))
-        branches = [(db_id, found) for found in BranchFiles.branches(self._root, db_id)]
-        here = {branch.key for branch in self._residents.all() if branch.key[0] == db_id}
-        for key in {*branches, *here, (db_id, MAIN)}:
-            self._quietly(partial(self._remove_dead, key, self.options.patience, stray=True))
-            self._quietly(partial(self._drive, protocol.collect_deleted(*key)))
+        self._removing.database(db_id)
 
     def export(self, address: Address, point: Point | None = None) -> Exported:
         """Return the content at a point (None: now) as a plain SQLite file."""
+        from .exchange import plain_file
+
         cache = self._root.parent / "cache"
         cache.mkdir(mode=0o700, exist_ok=True)
         if point is None:
@@ -362,16 +377,19 @@ class Engine:
                 image, txid = past.path.read_bytes(), past.txid
         return Exported(plain_file(image, cache, {**address._asdict(), "txid": txid}), txid)
 
-    def import_(self, address: Address, data: bytes) -> int:
+    def import_(self, address: Address, data: bytes, look: LookInto | None = None) -> int:
         """Make a profile of a file that `export` made; when it returns the store has it.
 
-        Raises `Conflict` unless the profile was never written, `Invalid` for another file.
+        Raises `Conflict` unless the profile was never written, `Invalid` for another file. `look`
+        may read what stands in it before that, and raise.
         """
+        from .importing import checked_file, import_database
+
         if address.branch != MAIN:
             raise Invalid(f"{address} is a branch; import into a profile that was never written")
         # Before anything is made: a refused file leaves no name behind.
         with (
-            checked_file(self._root, self._template, self._complete, data) as given,
+            checked_file(self._root, self._template, self._complete, data, look) as given,
             self.use(address, create=True) as branch,
         ):
             assert branch is not None
@@ -384,6 +402,8 @@ class Engine:
 
     def verify(self, address: Address) -> Verification:
         """Read everything the history of a profile consists of, and say what is wrong with it."""
+        from .verify import verify_database
+
         # Without opening any: what cannot be restored is just what is looked for.
         db_id = self._find(address._replace(branch=MAIN)).db_id
         found = self._drive(protocol.list_branches(db_id))
@@ -408,7 +428,7 @@ class Engine:
                 if name in before:
                     key = (db_id, before[name])
                     # Where it is in use now, its files go when it is not.
-                    self._quietly(lambda key=key: self._remove_dead(key, 0))  # type: ignore[misc]
+                    self._quietly(lambda key=key: self._removing.branch(key, 0))  # type: ignore[misc]
                     self._drive(protocol.collect_deleted(*key))
             for name, branch_id, _ in self._drive(protocol.list_branches(db_id)):
                 there = address._replace(branch=name)
@@ -440,6 +460,12 @@ class Engine:
         """Why writes are refused just now, None where they are not."""
         return self._pressure
 
+    def used(self) -> list[tuple[Address, float]]:
+        """Return the branches that are in use here, each with when it was used last (monotonic)."""
+        # One that was opened by its ids, because a killed process left it, has no name to go by.
+        named = [one for one in self._residents.all() if one.address.profile != one.key[0]]
+        return [(one.address, one.used_at) for one in named]
+
     def gauges(self) -> Gauges:
         """Return how much is here, and what waits."""
         return measure(self._residents.all(), self._keeper.since, self._clock.monotonic())
@@ -465,30 +491,6 @@ class Engine:
         if found is None:
             raise _never_written(address)
         return found
-
-    def _remove_dead(
-        self,
-        key: Key,
-        seconds: float,
-        bury: Callable[[], object] = lambda: None,
-        *,
-        stray: bool = False,
-    ) -> None:
-        """Remove what is here of a branch that is deleted, or that `bury` deletes.
-
-        Commits that are nowhere else stay, unless they are meant too (`stray`).
-        """
-        files = BranchFiles(self._root, *key)
-        with self._residents.alone(key, seconds) as resident:
-            bury()
-            self._lookup.forget(key)
-            self._past.purge(key[0])
-            if resident is not None:
-                resident.abandon()
-            if files.strays() and not stray:
-                _LOG.warning("%s has commits that are nowhere else; it stays", files.folder)
-            else:
-                files.remove(stray=stray)
 
     def _drive(self, steps: Any) -> Any:
         return drive(steps, self._outside, self.options.patience)

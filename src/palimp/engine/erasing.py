@@ -6,59 +6,70 @@ here: that no earlier state becomes readable uncleansed, and that none that was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import apsw
 
-from ..errors import NotFound
+from ..errors import NotFound, Unavailable
 from ..ids import MAIN
 from ..observe import logger
-from ..store.disk_faults import disk_faults
 from . import protocol
 from .branch import Branch
-from .cleansing import cleanse_file, cleansing
+from .cleansing import cleansing
 from .driver import drive
-from .faults import sqlite_faults
 from .lookup import Address, Lookup
-from .options import Cleanse, Parts
+from .options import Parts
 from .past import Past
-from .pieces import snapshot_of
+from .protocol import Piece
 from .protocol.heads import list_all
+from .protocol.records import name_key
 from .protocol.requests import Steps
-from .protocol.ship import Piece
 from .protocol.timeline import Timeline, own_timeline, read_manifest
+from .removing import Removing
 from .residents import Residents
-from .restore import Missing, build
+from .restore import Missing
+from .rounds import STATE_TABLE
 
 __all__ = ["Cleansed", "Erasing"]
+
+T = TypeVar("T")
 
 _LOG = logger("engine")
 # It restores, changes and stores whole databases.
 _PATIENCE_SECONDS = 600.0
+# For so long reads are waited for.
+_LOG_TRIES = 400
+_LOG_PAUSE_SECONDS = 0.025
 
 
 class Cleansed(NamedTuple):
-    """How many earlier states were stored again, their bytes, and whether the log is empty."""
+    """How many earlier states were stored again, and their bytes."""
 
     points: int = 0
     bytes: int = 0
-    log_emptied: bool = True
 
 
 class Erasing:
     """The steps of an erasure on the database of a profile; each can be repeated. Thread-safe.
 
-    In this order: `mark`; the caller removes what is erased from the present of every branch;
-    `coarsen` every branch; `collect`. Between any two of them the process may end.
+    In this order: `mark`; the caller removes what is erased from the present of every branch, and
+    calls `divide`; `coarsen` every branch; `collect`. Between any two of them the process may end.
     """
 
-    def __init__(self, parts: Parts, residents: Residents, lookup: Lookup, past: Past) -> None:
+    def __init__(
+        self, parts: Parts, residents: Residents, lookup: Lookup, past: Past, removing: Removing
+    ) -> None:
         self._parts = parts
         self._residents = residents
         self._lookup = lookup
         self._past = past
+        self._removing = removing
+        self._lock = threading.Lock()
+        self._working: dict[str, threading.Lock] = {}
 
     def database(self, address: Address) -> str | None:
         """Return the id of a profile's database; None where there is none."""
@@ -72,12 +83,12 @@ class Erasing:
     def mark(self, address: Address, db_id: str, erasure: str) -> int:
         """Note in every branch that its earlier states are to be cleansed; return how many.
 
-        A fork made meanwhile either takes the note over or is in the second list.
+        A branch that comes to live afterwards holds nothing of it.
         """
         marked: set[str] = set()
         while True:
-            found = self._list(db_id)
-            if {branch_id for _, branch_id, _ in found} <= marked:
+            found = self._drive(protocol.unmarked(db_id, marked))
+            if not found:
                 # Restored before: they are restored again, cleansed, for whoever asks next.
                 self._past.forget(db_id)
                 return len(marked)
@@ -95,14 +106,36 @@ class Erasing:
                 self._change(address._replace(branch=name), (db_id, branch_id), take_back)
         self._past.forget(db_id)
 
-    def cleanse_present(self, address: Address, db_id: str) -> None:
-        """Free a branch that was forked from an earlier state of what is being erased."""
-        for name, branch_id, manifest in self._list(db_id):
-            cleanse = cleansing(self._parts, db_id, manifest.erasing)
-            if name == address.branch and cleanse is not None:
-                with self._residents.use((db_id, branch_id), address) as branch:
-                    branch.open()
-                    branch.write(cleanse)
+    def divide(self, branch: Branch, erasure: str) -> int:
+        """Commit that the present was freed of it; return the txid when the store has it.
+
+        Also where there was nothing to remove: what another node wrote before and did not ship ends
+        below this txid, so it may not continue the branch, and comes back cleansed.
+        """
+        branch.write(partial(_note, erasure=erasure))
+        return branch.sync().txid
+
+    @contextmanager
+    def alone(self, erasure: str) -> Iterator[None]:
+        """Let one thread of this node at a time work on an erasure."""
+        with self._lock:
+            lock = self._working.setdefault(erasure, threading.Lock())
+        with lock:
+            yield
+
+    def freed(
+        self, address: Address, key: tuple[str, str]
+    ) -> Callable[[Timeline, int], Piece | None]:
+        """Return what gives a fork a state of a branch without what is being erased."""
+
+        def make(timeline: Timeline, txid: int) -> Piece | None:
+            cleanse = cleansing(self._parts, key[0], timeline.manifest.erasing) or _nothing
+            try:
+                return self._past.snapshot(str(address), key, timeline, txid, cleanse)
+            except Missing:
+                return None
+
+        return make
 
     def coarsen(self, address: Address, db_id: str, erasures: Sequence[str]) -> Cleansed | None:
         """Leave of a branch its head and its named points, cleansed; None where that was done.
@@ -114,18 +147,25 @@ class Erasing:
                 with self._residents.use((db_id, branch_id), address) as branch:
                     branch.open()
                     branch.own()
-                    work = partial(_coarsen, branch, self._parts, tuple(erasures))
+                    work = partial(self._coarsen, branch, tuple(erasures))
                     return branch.in_lane(work, "erasing from its history", _PATIENCE_SECONDS)
         return None
+
+    def rewritten(self, db_id: str) -> Cleansed:
+        """Return how many cleansed states all branches have, and their bytes."""
+        found: dict[str, int] = {}
+        for _, branch_id, _ in self._list(db_id):
+            timeline = self._drive(protocol.read_timeline(db_id, branch_id))
+            found.update({ref.key: ref.bytes for ref in timeline.refs() if ref.redacted})
+        return Cleansed(len(found), sum(found.values()))
 
     def kept(self, address: Address) -> tuple[int, int]:
         """Return how many earlier states of a branch stay, and about how many bytes that is."""
         found = self._lookup.find(address)
         if found is None:
             return 0, 0
-        steps = protocol.read_timeline(found.db_id, found.branch_id)
         try:
-            timeline = drive(steps, self._parts.outside, self._parts.options.patience)
+            timeline = self._drive(protocol.read_timeline(found.db_id, found.branch_id))
         except NotFound:
             return 0, 0
         points = protocol.kept_points(timeline)
@@ -136,44 +176,105 @@ class Erasing:
     def collect(self, address: Address, db_id: str) -> int:
         """Delete what no branch needs any more; return how many objects."""
         done = 0
+        self._past.forget(db_id)
+        # What is forming for too long still names what it was to be made of.
+        self._drive(protocol.expire(db_id, self._parts.clock.now_ms()))
         for name, branch_id, _ in self._list(db_id):
             there = address._replace(branch=name)
             done += self._change(there, (db_id, branch_id), protocol.collect)
-        for key in self._manifests(db_id):
-            steps = read_manifest(db_id, key)
-            manifest = drive(steps, self._parts.outside, self._parts.options.patience)
-            if manifest is not None and manifest.state == "deleted":
-                collect = protocol.collect_deleted(db_id, key)
-                done += drive(collect, self._parts.outside, self._parts.options.patience)
-        return done
+        return done + self._collect_tombstones(db_id)
+
+    def keeps_versions(self, address: Address, key: str) -> bool:
+        """Whether the store keeps what is written over or deleted, as far as it says so.
+
+        Asked of an object that was just written and of the profile's name, which is older than all
+        of its content: where versions were kept once and are no longer, those from then are there.
+        """
+        store = self._parts.store
+        # Google's store numbers what it keeps no versions of, and says nothing of those it keeps.
+        if store.name.startswith("gs://"):
+            return False
+        found = [store.get(one) for one in (key, name_key(*address[:2]))]
+        return any(one is not None and one.version.generation is not None for one in found)
+
+    def collect_deleted(self, db_id: str) -> None:
+        """Delete what there is of a deleted database: its objects, and what is on this machine."""
+        self._removing.database(db_id)
+        self._collect_tombstones(db_id)
 
     def objects(self, db_id: str) -> set[str]:
         """Return the keys of all objects of a database that hold content."""
         keys = self._keys(db_id)
         return {key for key in keys if key.endswith(".ltx")}
 
-    def uncleansed(self, address: Address, db_id: str) -> list[str]:
+    def uncleansed(self, db_id: str, erasure: str) -> list[str]:
         """Return the objects that may still hold what was erased: unnamed ones, and unmarked.
 
         Empty where the erasure is complete: everything a branch names is of its head, newer than
         that, or was cleansed.
         """
-        del address
+        # Before the manifests are read: what is being shipped meanwhile is named by then.
+        there = self.objects(db_id)
         named: set[str] = set()
         unsafe: set[str] = set()
         for _, branch_id, manifest in self._list(db_id):
-            steps = protocol.read_timeline(db_id, branch_id)
-            timeline = drive(steps, self._parts.outside, self._parts.options.patience)
+            timeline = self._drive(protocol.read_timeline(db_id, branch_id))
             named |= timeline.keys()
             for ref in timeline.refs():
-                if manifest.erasing or not (ref.redacted or ref.max >= manifest.erased):
+                if erasure in manifest.erasing or not (ref.redacted or ref.max >= manifest.erased):
                     unsafe.add(ref.key)
-        return sorted(unsafe | (self.objects(db_id) - named))
+        return sorted(unsafe | (there - named))
+
+    def _coarsen(self, branch: Branch, erasures: tuple[str, ...]) -> Cleansed:
+        """Only in the lane."""
+        cleanse = cleansing(self._parts, branch.key[0], erasures)
+        assert cleanse is not None, "nobody knows what these erasures are"
+        branch.ship_or_own()
+        branch.fold()
+        # Before the mark goes: afterwards nobody would come back for it.
+        self._empty_log(branch)
+        timeline = branch.drive_lane(own_timeline)
+        refs, size = [], 0
+        for txid in protocol.kept_points(timeline):
+            try:
+                piece = self._past.snapshot(branch.name, branch.key, timeline, txid, cleanse)
+            except Missing as missing:
+                raise missing.as_error(self._parts.store) from missing
+            refs.append(branch.drive_lane(partial(protocol.store_point, piece=piece)))
+            size += len(piece.data)
+        branch.drive_lane(partial(protocol.coarsen, erasures=erasures, points=refs))
+        self._parts.metrics.add("points_cleansed", len(refs))
+        return Cleansed(len(refs), size)
+
+    def _empty_log(self, branch: Branch) -> None:
+        """Leave no page in the log of the local file that was written before now."""
+        for _ in range(_LOG_TRIES):
+            if branch.empty_log():
+                return
+            branch.local.interrupt_long_reads(self._parts.options.read_seconds_max)
+            if self._parts.outside.stopping.wait(_LOG_PAUSE_SECONDS):
+                break
+        raise Unavailable(
+            f"{branch.name}: the log of its local file still holds old pages, because it is being "
+            "read without a pause; the erasure is tried again",
+            reason="busy",
+            retry_after=1.0,
+        )
+
+    def _drive(self, steps: Steps[T]) -> T:
+        return drive(steps, self._parts.outside, self._parts.options.patience)
 
     def _list(self, db_id: str) -> list[tuple[str, str, protocol.Manifest]]:
-        steps = protocol.list_branches(db_id)
-        found = drive(steps, self._parts.outside, self._parts.options.patience)
+        found = self._drive(protocol.list_branches(db_id))
         return [(name, branch, manifest) for name, branch, manifest in found if manifest]
+
+    def _collect_tombstones(self, db_id: str) -> int:
+        done = 0
+        for key in self._manifests(db_id):
+            manifest = self._drive(read_manifest(db_id, key))
+            if manifest is not None and manifest.state == "deleted":
+                done += self._drive(protocol.collect_deleted(db_id, key))
+        return done
 
     def _change(
         self,
@@ -191,44 +292,15 @@ class Erasing:
             return 0
 
     def _keys(self, db_id: str) -> list[str]:
-        steps = list_all(f"v1/db/{db_id}/")
-        return drive(steps, self._parts.outside, self._parts.options.patience)
+        return self._drive(list_all(f"v1/db/{db_id}/"))
 
     def _manifests(self, db_id: str) -> list[str]:
         return [key.split("/")[-2] for key in self._keys(db_id) if key.endswith("/manifest.json")]
 
 
-def _coarsen(branch: Branch, parts: Parts, erasures: tuple[str, ...]) -> Cleansed:
-    """Only in the lane."""
-    cleanse = cleansing(parts, branch.key[0], erasures)
-    assert cleanse is not None, "nobody knows what these erasures are"
-    branch.ship_or_own()
-    branch.fold()
-    timeline = branch.drive_lane(own_timeline)
-    refs, size = [], 0
-    for txid in protocol.kept_points(timeline):
-        piece = _cleansed(branch, parts, timeline, txid, cleanse)
-        refs.append(branch.drive_lane(partial(protocol.store_point, piece=piece)))
-        size += len(piece.data)
-    branch.drive_lane(partial(protocol.coarsen, erasures=erasures, points=refs))
-    parts.metrics.add("points_cleansed", len(refs))
-    return Cleansed(len(refs), size, branch.empty_log())
+def _note(connection: apsw.Connection, erasure: str) -> None:
+    connection.execute(f"INSERT OR REPLACE INTO {STATE_TABLE} VALUES ('erased', ?)", (erasure,))
 
 
-def _cleansed(
-    branch: Branch, parts: Parts, timeline: Timeline, txid: int, cleanse: Cleanse
-) -> Piece:
-    """Return a state without what is erased, as a snapshot of its old txid and time."""
-    name = f"{branch.name} at txid {txid}"
-    try:
-        with disk_faults(name), sqlite_faults(name):
-            path = branch.files.new_incarnation()
-            build(parts.store, timeline.path(txid), path)
-            cleanse_file(path, cleanse)
-            with apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY) as connection:
-                page_size = connection.pragma("page_size")
-            return snapshot_of(path.read_bytes(), page_size, txid, timeline.at(txid))
-    except Missing as missing:
-        raise missing.as_error(parts.store) from missing
-    finally:
-        branch.files.remove_old()
+def _nothing(_: apsw.Connection) -> None:
+    return None

@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
 
 import apsw
 
 from ..ids import random_id
 from ..store.disk_faults import disk_faults
 from .branch import Branch
-from .exchange import check_import, import_image, read_names, read_schema
+from .exchange import check_import, import_image, looked_into, read_names, read_schema
 from .faults import sqlite_faults
 from .local_database import Template
-from .options import Parts
+from .options import Complete, LookInto, Parts
 
-__all__ = ["Complete", "checked_file", "complete_nothing", "import_database"]
-
-# Makes, in a database that is new, those of the named objects that are not made at once.
-Complete: TypeAlias = Callable[[apsw.Connection, Sequence[str]], None]
+__all__ = ["checked_file", "import_database"]
 
 _PATIENCE_SECONDS = 300.0
 
 
 @contextmanager
-def checked_file(root: Path, template: Template, complete: Complete, data: bytes) -> Iterator[Path]:
+def checked_file(
+    root: Path,
+    template: Template,
+    complete: Complete,
+    data: bytes,
+    look: LookInto | None,
+) -> Iterator[Path]:
     """Yield a file that may be imported, below `root` while the block runs.
 
     It is checked as what a stranger made; raises `Invalid` for what `export` did not write: its
-    objects must be those of a new file and of `complete`, to the letter.
+    objects must be those of a new file and of `complete`, to the letter. Then `look` may read what
+    stands in it, and raise.
     """
     folder = root / f".import-{random_id('file')}"
     try:
@@ -49,13 +52,12 @@ def checked_file(root: Path, template: Template, complete: Complete, data: bytes
             finally:
                 connection.close()
         check_import(given, read_schema(expected))
+        if look is not None:
+            with looked_into(given) as connection:
+                look(connection)
         yield given
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def complete_nothing(_connection: apsw.Connection, _names: Sequence[str]) -> None:
-    """Make nothing: where all there can be is made at once."""
 
 
 def import_database(branch: Branch, parts: Parts, given: Path) -> int:

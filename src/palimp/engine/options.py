@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,11 +15,15 @@ from ..store import ObjectStore
 from .driver import Outside
 from .lanes import Lanes
 
-__all__ = ["DAY_MS", "Cleanse", "Options", "Parts"]
+__all__ = ["DAY_MS", "Cleanse", "Complete", "LookInto", "Options", "Parts", "complete_nothing"]
 
 DAY_MS = 86_400_000
 # Frees a state of what is erased, in a transaction of the caller.
 Cleanse: TypeAlias = Callable[[apsw.Connection], object]
+# Makes, in a database that is new, those of the named objects that are not made at once.
+Complete: TypeAlias = Callable[[apsw.Connection, Sequence[str]], None]
+# Reads what stands in a file before it is imported, and raises where it may not be.
+LookInto: TypeAlias = Callable[[apsw.Connection], None]
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -81,3 +85,7 @@ class Parts(msgspec.Struct, frozen=True):
     dirty: Callable[[tuple[str, str]], None]
     hurry: Callable[[tuple[str, str]], None]
     check_pressure: Callable[[str], None]
+
+
+def complete_nothing(_connection: apsw.Connection, _names: Sequence[str]) -> None:
+    """Make nothing: where all there can be is made at once."""

@@ -20,7 +20,9 @@ from .branch import Branch
 from .cleansing import cleanse_file, cleansing
 from .faults import sqlite_faults
 from .local_database import Committed
-from .options import Parts
+from .options import Cleanse, Parts
+from .pieces import snapshot_of
+from .protocol import Piece
 from .protocol.timeline import Timeline
 from .restore import Missing, build
 
@@ -109,6 +111,23 @@ class Past:
                     found.close()
             self._trim()
 
+    def snapshot(
+        self, name: str, branch: tuple[str, str], timeline: Timeline, txid: int, cleanse: Cleanse
+    ) -> Piece:
+        """Return a state without what `cleanse` removes, with its old txid and time.
+
+        Raises `Missing` where an object of it was collected meanwhile.
+        """
+        fresh = self._fresh((*branch, txid))
+        shown = f"{name} at txid {txid}"
+        try:
+            with disk_faults(shown), sqlite_faults(shown), self._restores:
+                build(self._parts.store, timeline.path(txid), fresh)
+                page_size = cleanse_file(fresh, cleanse)
+                return snapshot_of(fresh.read_bytes(), page_size, txid, timeline.at(txid))
+        finally:
+            fresh.unlink(missing_ok=True)
+
     def purge(self, db_id: str | None = None) -> None:
         """Remove what is not being read, of one database or of all."""
         with self._lock:
@@ -171,11 +190,8 @@ class Past:
     def _build_on_disk(
         self, name: str, key: tuple[str, str, int], timeline: Timeline
     ) -> PastDatabase:
-        db_id, branch_id, txid = key
-        folder = self._root / db_id / branch_id
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A word of its own: the one before it may be on its way out.
-        fresh = folder / f"{txid:016x}-{random_id('s')}.new"
+        db_id, _, txid = key
+        fresh = self._fresh(key)
         with self._restores:
             try:
                 build(self._parts.store, timeline.path(txid), fresh)
@@ -190,6 +206,13 @@ class Past:
         self._parts.metrics.add("past_states_restored")
         shown = f"{name} at txid {txid}"
         return PastDatabase(path, shown, txid, timeline.at(txid), timeline.manifest.erasing)
+
+    def _fresh(self, key: tuple[str, str, int]) -> Path:
+        db_id, branch_id, txid = key
+        folder = self._root / db_id / branch_id
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A word of its own: the one before it may be on its way out.
+        return folder / f"{txid:016x}-{random_id('s')}.new"
 
     def _trim(self) -> None:
         with self._lock:

@@ -42,7 +42,17 @@ def fetch(store: ObjectStore, ref: SegmentRef) -> bytes:
 
     Raises `Missing`, or `Internal` naming object and txids where it is damaged.
     """
-    found = store.get(ref.key)
+    try:
+        found = store.get(ref.key)
+    except Internal as error:
+        # A store that seals sees it first.
+        raise Internal(
+            f"{error.message} (txids {ref.min} to {ref.max}); `palimp verify` says what can still "
+            "be read",
+            key=ref.key,
+            min_txid=ref.min,
+            max_txid=ref.max,
+        ) from error
     if found is None:
         raise Missing(ref)
     if hashlib.sha256(found.data).hexdigest() != ref.sha256:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -30,17 +31,14 @@ def recover_strays(parts: Parts, name: str, key: tuple[str, str], files: BranchF
     Stopping it anywhere loses nothing: the file goes only after its branch lives.
     """
     for stray in files.strays():
-        with sqlite_faults(str(stray)):
-            # All of them, also those that were completed while it lay here.
-            cleanse = cleansing(parts, key[0], None)
-            piece = _piece(stray, parts.clock.now_ms(), cleanse)
+        make = partial(_cleansed, parts, key[0], stray)
         parent = _parent(parts, key, files, stray)
         base = f"{RECOVERED}{parts.node}-{files.epoch_of(stray)}"
         for number in range(1, _NAMES_TRIED):
             branch = base if number == 1 else f"{base}-{number}"
             try:
-                drive(
-                    recover(key[0], branch, parent, piece, parts.node),
+                child = drive(
+                    recover(key[0], branch, parent, make, parts.node),
                     parts.outside,
                     parts.options.patience,
                 )
@@ -51,9 +49,15 @@ def recover_strays(parts: Parts, name: str, key: tuple[str, str], files: BranchF
             _LOG.warning(
                 "%s: commits up to txid %d that could not continue it are branch %s; compare and "
                 "merge them, or delete that branch",
-                name, piece.max, branch,
+                name, child.txid, branch,
             )  # fmt: skip
             break
+
+
+def _cleansed(parts: Parts, db_id: str, stray: Path) -> Piece:
+    with sqlite_faults(str(stray)):
+        # All of them, also those that were completed while it lay here.
+        return _piece(stray, parts.clock.now_ms(), cleansing(parts, db_id, None))
 
 
 def _piece(stray: Path, at: int, cleanse: Cleanse | None) -> Piece:

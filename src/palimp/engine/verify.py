@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from .. import ltx
-from ..errors import Internal, Invalid
+from ..errors import Internal, Invalid, Unconfigured
 from ..store import ObjectStore
 from .protocol.records import (
     History,
@@ -85,7 +85,10 @@ def verify_database(
 
 
 class _Content(NamedTuple):
-    """What is kept of a segment that was read: what it is, or why it is none."""
+    """What is kept of a segment that was read: what it is, or why it is none.
+
+    Without a digest where the store did not give its bytes.
+    """
 
     size: int
     sha256: str
@@ -129,7 +132,14 @@ class _Reader:
     def segment(self, key: str) -> _Content | None:
         """Return what a segment is, or None where it is missing."""
         if key not in self._segments:
-            found = self.get(key)
+            try:
+                found = self.get(key)
+            except (Internal, Unconfigured) as error:
+                # Of a sealed one: altered, or its key is not there.
+                if isinstance(error, Unconfigured) and error.details.get("reason") != "key":
+                    raise
+                self._segments[key] = _Content(0, "", None, error.message)
+                return self._segments[key]
             if found is None:
                 return None
             self._segments[key] = _content(found[0])
@@ -304,6 +314,9 @@ def _segment_problems(ref: SegmentRef, content: _Content | None) -> Iterator[str
     """Yield where a segment is not what its reference says."""
     if content is None:
         yield "the object is missing"
+        return
+    if not content.sha256:
+        yield content.damage
         return
     if content.size != ref.bytes:
         yield _differs("size", content.size, ref.bytes)

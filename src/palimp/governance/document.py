@@ -13,6 +13,7 @@ import msgspec
 
 from ..api import Policy
 from ..errors import Internal, Invalid, Unavailable
+from ..profile.ranking import FACTORS, SETS, is_ranking, ranking_of
 
 __all__ = [
     "FIELDS",
@@ -39,39 +40,60 @@ OVERRIDES_MAX = 10_000
 _SECONDS_LEAST = 60
 _SECONDS_MAX = 100 * 365 * 86_400
 _COUNT_MAX = 1_000_000
-_EGRESS = ("allow", "self_hosted_only", "deny")
 
 
 class _Field(NamedTuple):
-    """What one field takes, and which of two values is the stricter one."""
+    """What one field takes, and which of two values is the stricter one.
 
-    kind: Literal["number", "switch", "egress"]
-    least: int = 0
-    most: int = 0
+    `words` go from the loosest to the strictest.
+    """
+
+    kind: Literal["number", "share", "switch", "permit", "word", "ranking"]
+    least: float = 0
+    most: float = 0
     words: tuple[str, ...] = ()
     of_profiles: bool = True
 
     def stricter(self, one: Any, other: Any) -> Any:
-        if self.kind == "number":
+        if self.kind in ("number", "share"):
             return min(one, other)
         if self.kind == "switch":
             return one or other
-        return max(one, other, key=_EGRESS.index)
+        if self.kind == "permit":
+            return one and other
+        if self.kind == "ranking":
+            # Neither is stricter: what is nearer to the profile holds.
+            return other
+        return max(one, other, key=self.words.index)
 
     def takes(self) -> str:
-        if self.kind == "number":
+        if self.kind in ("number", "share"):
             return f"{self.least:,} to {self.most:,}"
-        return "true or false" if self.kind == "switch" else " or ".join(self.words)
+        if self.kind == "ranking":
+            return f"{' or '.join(SETS)}, or weights from 0 of {', '.join(FACTORS)}, not all 0"
+        return "true or false" if self._is_bool else " or ".join(self.words)
 
     def fits(self, value: Any) -> bool:
         if self.kind == "number":
             return type(value) is int and self.least <= value <= self.most
-        return type(value) is bool if self.kind == "switch" else value in self.words
+        if self.kind == "share":
+            return type(value) in (int, float) and self.least <= value <= self.most
+        if self.kind == "ranking":
+            return is_ranking(value)
+        return type(value) is bool if self._is_bool else value in self.words
+
+    @property
+    def _is_bool(self) -> bool:
+        return self.kind in ("switch", "permit")
 
 
 _SECONDS = _Field("number", _SECONDS_LEAST, _SECONDS_MAX)
 _SWITCH = _Field("switch")
-_MODEL = _Field("egress", words=("allow", "deny"))
+_DAYS = _Field("number", 1, _SECONDS_MAX // 86_400)
+_MODEL = _Field("word", words=("allow", "deny"))
+_REDACTION = _Field("word", words=("allow", "flag", "redact", "refuse"))
+# Below that, texts about different things are taken for each other.
+_COSINE_LEAST = 0.8
 
 FIELDS: dict[str, _Field] = {
     "retention.pitr_secs": _SECONDS,
@@ -80,6 +102,8 @@ FIELDS: dict[str, _Field] = {
     "memory.event_max_age_secs": _SECONDS,
     "memory.superseded_max_age_secs": _SECONDS,
     "memory.superseded_max_count": _Field("number", 1, _COUNT_MAX),
+    "memory.near_duplicates": _Field("word", words=("report", "supersede")),
+    "memory.near_duplicate_min": _Field("share", _COSINE_LEAST, 1.0),
     "erasure.purge_on_forget": _SWITCH,
     "erasure.grace_secs": _Field("number", 0, _SECONDS_MAX),
     "audit.enabled": _SWITCH,
@@ -87,7 +111,18 @@ FIELDS: dict[str, _Field] = {
     "audit.retention_secs": _SECONDS._replace(of_profiles=False),
     "ai_egress.extract": _MODEL,
     "ai_egress.ask": _MODEL,
-    "ai_egress.embed": _Field("egress", words=_EGRESS),
+    "ai_egress.embed": _Field("word", words=("allow", "self_hosted_only", "deny")),
+    "redaction.secrets": _REDACTION,
+    "redaction.personal": _REDACTION,
+    "encryption.fields": _SWITCH,
+    "lifecycle.active_days": _DAYS,
+    "lifecycle.archive": _Field("permit"),
+    "lifecycle.archived_days": _DAYS,
+    "lifecycle.soft_delete": _SWITCH,
+    "lifecycle.grace_days": _DAYS._replace(least=0),
+    "lifecycle.warm_days": _DAYS,
+    "lifecycle.cold_days": _DAYS,
+    "ranking.weights": _Field("ranking"),
 }
 
 
@@ -100,6 +135,8 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
     memory_event_max_age_secs: int | None = None
     memory_superseded_max_age_secs: int | None = None
     memory_superseded_max_count: int | None = None
+    memory_near_duplicates: str = "report"
+    memory_near_duplicate_min: float | None = None
     erasure_purge_on_forget: bool = False
     erasure_grace_secs: int | None = None
     audit_enabled: bool = False
@@ -108,6 +145,32 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
     ai_egress_extract: str = "allow"
     ai_egress_ask: str = "allow"
     ai_egress_embed: str = "allow"
+    redaction_secrets: str = "allow"
+    redaction_personal: str = "allow"
+    encryption_fields: bool = False
+    lifecycle_active_days: int | None = None
+    lifecycle_archive: bool = True
+    lifecycle_archived_days: int | None = None
+    lifecycle_soft_delete: bool = False
+    lifecycle_grace_days: int | None = None
+    lifecycle_warm_days: int | None = None
+    lifecycle_cold_days: int | None = None
+    ranking_weights: str | dict[str, float] | None = None
+
+    @property
+    def has_tiers(self) -> bool:
+        """Whether it matters when a memory was used last."""
+        return self.lifecycle_warm_days is not None or self.lifecycle_cold_days is not None
+
+    @property
+    def counts_reads(self) -> bool:
+        """Whether it matters who was read: for the tiers, or for the ranking."""
+        return self.has_tiers or ranking_of(self.ranking_weights).counts_usage
+
+    @property
+    def screens(self) -> bool:
+        """Whether anything that is written has to be looked at."""
+        return self.redaction_secrets != "allow" or self.redaction_personal != "allow"
 
 
 class Document(NamedTuple):
@@ -170,7 +233,9 @@ def loosened(values: Mapping[str, Any], above: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} {_shown(value)} (it is {_shown(above[name])} there)"
         for name, value in values.items()
-        if name in above and FIELDS[name].stricter(value, above[name]) != value
+        if name in above
+        and FIELDS[name].kind != "ranking"
+        and FIELDS[name].stricter(value, above[name]) != value
     ]
 
 

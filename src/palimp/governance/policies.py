@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ..clock import Clock
 from ..errors import Conflict, Error, Kept
@@ -112,8 +112,14 @@ class Policies:
             )
             return effective(self._ceiling)
 
-    def may_embed(self, namespace: str, profile: str | None, *, local: bool) -> bool:
-        """Whether texts may go to an embedder; `local`: to one in this process."""
+    def may_embed(
+        self,
+        namespace: str,
+        profile: str | None,
+        *,
+        egress: Literal["none", "self_hosted", "outside"],
+    ) -> bool:
+        """Whether texts may go to an embedder that is so far away."""
         try:
             word = self.effective(namespace, profile).ai_egress_embed
         except Error as error:
@@ -123,7 +129,7 @@ class Policies:
                 error,
             )
             return False
-        return word == "allow" or (word == "self_hosted_only" and local)
+        return word == "allow" or (word == "self_hosted_only" and egress != "outside")
 
     def history(self, namespace: str, profile: str) -> tuple[int | None, int | None]:
         """Return for how many ms every boundary, and each day's last snapshot, may stay at most."""

@@ -1,4 +1,7 @@
-"""Removing what a policy does not let stay: of one branch, a bounded number of rows at a time."""
+"""Removing what a policy does not let stay: of one branch, a bounded number of rows at a time.
+
+What is under legal hold stays.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from ..profile import Sealer
+from ..profile.memories.holds import unheld
 from ..profile.memories.lifecycle import remove
 from .document import Effective
 
@@ -16,12 +20,12 @@ SWEEP_BATCH = 500
 
 # Age counts from when a row came to be as it is: what an import says of the past is not old yet.
 _DUE = """
-SELECT handle FROM __palimp_memories
+SELECT handle, id FROM __palimp_memories
 WHERE (type = 'event' AND activated_at <= :events) OR superseded_at <= :superseded
 """
 _BEYOND_COUNT = """
-UNION SELECT handle FROM (
-    SELECT handle, row_number() OVER (
+UNION SELECT handle, id FROM (
+    SELECT handle, id, row_number() OVER (
         PARTITION BY type, topic ORDER BY superseded_at DESC, handle DESC) AS place
     FROM __palimp_memories WHERE superseded_at IS NOT NULL AND topic IS NOT NULL)
 WHERE place > :kept
@@ -65,5 +69,9 @@ def sweep(connection: apsw.Connection, limits: Sweep, sealer: Sealer) -> int:
 def _handles(connection: apsw.Connection, limits: Sweep, most: int) -> list[int]:
     query = _DUE if limits.kept is None else _DUE + _BEYOND_COUNT
     given = {**limits._asdict(), "most": most}
-    rows: list[Any] = connection.execute(f"{query} ORDER BY handle LIMIT :most", given).fetchall()
+    rows: list[Any] = connection.execute(
+        f"""SELECT handle FROM ({query}) WHERE true{unheld(connection)}
+        ORDER BY handle LIMIT :most""",
+        given,
+    ).fetchall()
     return [handle for (handle,) in rows]

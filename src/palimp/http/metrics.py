@@ -93,7 +93,7 @@ def _histograms(metrics: Metrics) -> Iterator[Family]:
 def _gauges(node: Node, api: Api) -> Iterator[Family]:
     from prometheus_client.core import GaugeMetricFamily
 
-    engine = node.context.engine
+    engine, usage = node.context.engine, node.context.usage
     found = engine.gauges()
     values = {
         "http_requests_in_flight": api.in_flight,
@@ -104,6 +104,7 @@ def _gauges(node: Node, api: Api) -> Iterator[Family]:
         "backlog_bytes": found.backlog_bytes,
         "backlog_seconds": found.backlog_seconds,
         "writes_refused": engine.pressure is not None,
+        "pending_embeddings": 0 if usage is None else usage.unembedded,
     }
     for name, value in values.items():
         yield GaugeMetricFamily(_PREFIX + name, METRICS[name].help, value)

@@ -72,6 +72,7 @@ _PATH_PARAMETERS: dict[str, tuple[str, str]] = {
 _GROUPS = {
     "memories": "Memories",
     "recall": "Recall",
+    "ask": "Recall",
     "sessions": "Sessions",
     "kv": "Keys and values",
     "documents": "Documents",

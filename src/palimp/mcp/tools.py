@@ -159,6 +159,7 @@ _DEFAULT = (
 
 # The rest of the table of operations, as it is on the wire.
 _WIRE = {
+    "memory_ask": "ask",
     "memory_list": "memories.list",
     "memory_sessions_list": "sessions.list",
     "memory_session_end": "sessions.end",

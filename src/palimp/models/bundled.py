@@ -7,13 +7,14 @@ sum of its tokens' vectors. `docs/internals/embedder.md` says where the vectors 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from palimp.forks import importing
 from palimp.models.wordpiece import Characters, WordPiece
+from palimp.spending import Spending
 
 NAME = "palimp-minilm-static-256.1"
 DIMENSIONS = 256
@@ -72,11 +73,18 @@ class BundledEmbedder:
     name: str = NAME
     dimensions: int = DIMENSIONS
     local: bool = True
+    egress: Literal["none"] = "none"
 
     def __init__(self) -> None:
         pass
 
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        query: bool = False,  # noqa: ARG002 - questions are embedded as statements are
+        spending: Spending | None = None,  # noqa: ARG002 - nothing leaves
+    ) -> NDArray[np.float32]:
         """One row of unit length per text, in order; shape `(len(texts), 256)`.
 
         A text without any known token (empty, only controls, only unknown words) gives a row of
@@ -94,6 +102,10 @@ class BundledEmbedder:
             if length > 0:
                 rows[row] = total / length
         return rows
+
+    def of(self, name: str) -> Self | None:
+        """Return itself for its own name: there is no other model in the package."""
+        return self if name == NAME else None
 
 
 def _total(model: _Model, numbers: Sequence[int]) -> NDArray[np.float64]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-__all__ = ["ALIASES", "DIALECTS", "Alias", "aliased", "unread"]
+__all__ = ["ALIASES", "DIALECTS", "Alias", "aliased", "implied", "unread"]
 
 # Of each dialect, with what its names begin.
-DIALECTS = {"memoturn": "MEMOTURN_"}
+DIALECTS = {"memoturn": "MEMOTURN_", "memoria": "MEMORIA_"}
 # 68 years.
 _FOR_GOOD = str(1 << 31)
 
@@ -21,7 +21,8 @@ class Alias(NamedTuple):
     """A name of another system and the setting it means, where that is not all: how its values do.
 
     `values` are those that are called otherwise here; None: as if it were not set. `number` is
-    whether whatever is no number counts as not set, as it does there.
+    whether whatever is no number counts as not set, as it does there. `implies` is a setting and
+    its value where nothing else sets it.
     """
 
     dialect: str
@@ -29,6 +30,7 @@ class Alias(NamedTuple):
     setting: str
     values: Mapping[str, str | None] = {}
     number: bool = False
+    implies: tuple[str, str] | None = None
 
     def meant(self, value: str) -> str | None:
         """Return a value in our words; None where it says nothing."""
@@ -43,6 +45,18 @@ def _memoturn(
     setting: str, values: Mapping[str, str | None] = {}, *, number: bool = False
 ) -> Alias:
     return Alias("memoturn", DIALECTS["memoturn"] + setting.upper(), setting, values, number)
+
+
+def _embedding(setting: str, values: Mapping[str, str | None] = {}) -> Alias:
+    name = setting.removeprefix("embed_").upper()
+    return Alias("memoria", f"MEMORIA_EMBEDDING_{name}", setting, values)
+
+
+def _llm(prefix: str, setting: str) -> Alias:
+    # There it is always a server that speaks as OpenAI does.
+    name = setting.removeprefix("extract_").upper()
+    implies = ("extract_provider", "openai")
+    return Alias("memoria", f"{prefix}LLM_{name}", setting, implies=implies)
 
 
 ALIASES: tuple[Alias, ...] = (
@@ -68,19 +82,45 @@ ALIASES: tuple[Alias, ...] = (
     _memoturn("pitr_snapshot_retention_secs"),
     _memoturn("policy_cache_secs"),
     _memoturn("audit_flush_ms"),
+    _memoturn("embed_provider"),
+    _memoturn("embed_model"),
+    _memoturn("embed_base_url"),
+    _memoturn("embed_api_key"),
+    _memoturn("embed_self_hosted_hosts"),
+    _memoturn("extract_api_key"),
+    _memoturn("extract_model"),
+    _memoturn("assistant_api_key"),
+    _memoturn("assistant_model"),
     # Of clients.
     _memoturn("url"),
     _memoturn("token"),
     _memoturn("source"),
+    _embedding("embed_provider", {"mock": "bundled"}),
+    _embedding("embed_model"),
+    _embedding("embed_base_url"),
+    _embedding("embed_api_key"),
+    _embedding("embed_endpoints"),
+    _embedding("embed_dim"),
+    _llm("MEMORIA_", "extract_api_key"),
+    _llm("MEMORIA_", "extract_base_url"),
+    _llm("MEMORIA_", "extract_model"),
+    _llm("", "extract_api_key"),
+    _llm("", "extract_base_url"),
+    _llm("", "extract_model"),
 )
 
 
 def aliased(variables: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Yield what an environment says under the names of others: setting, value, variable."""
-    for alias in ALIASES:
-        value = alias.meant(variables.get(alias.variable, ""))
-        if value is not None:
-            yield alias.setting, value, alias.variable
+    for alias, value in _said(variables):
+        yield alias.setting, value, alias.variable
+
+
+def implied(variables: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield, in the same way, what those names say of settings that nothing else sets."""
+    for alias, _ in _said(variables):
+        if alias.implies is not None:
+            yield *alias.implies, alias.variable
 
 
 def unread(variables: Mapping[str, str]) -> list[str]:
@@ -88,3 +128,17 @@ def unread(variables: Mapping[str, str]) -> list[str]:
     known = {alias.variable for alias in ALIASES}
     prefixes = tuple(DIALECTS.values())
     return sorted(name for name in variables if name.startswith(prefixes) and name not in known)
+
+
+def _said(variables: Mapping[str, str]) -> Iterator[tuple[Alias, str]]:
+    # A name that anybody might use is that system's where others of its names are set: a key
+    # that is meant for something else must not be sent anywhere.
+    there = {
+        dialect
+        for dialect, prefix in DIALECTS.items()
+        if any(name.startswith(prefix) for name in variables)
+    }
+    for alias in ALIASES:
+        value = alias.meant(variables.get(alias.variable, ""))
+        if value is not None and alias.dialect in there:
+            yield alias, value

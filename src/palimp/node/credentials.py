@@ -16,15 +16,16 @@ from ..clock import Clock
 from ..disk import make_folders, replace_file
 from ..errors import Internal, Invalid, Unavailable
 from ..observe import logger
-from ..security import KeyRing, SigningKey
+from ..security.keys import KeyRing, SigningKey
 from ..store import ObjectStore, change_object
 from .settings import PREFIX, Settings
 
-__all__ = ["check_exposure", "load_keys", "rotate"]
+__all__ = ["check_exposure", "load_keys", "receipt_key", "rotate"]
 
 _LOG = logger("node")
 _FOLDER = "keys"
 _FILE = "signing.json"
+_RECEIPTS = "receipts.json"
 _OBJECT = "v1/keys/signing.json"
 _FORMAT = 1
 
@@ -92,6 +93,21 @@ def load_keys(settings: Settings, folder: Path, store: ObjectStore, clock: Clock
     made = _File(format=_FORMAT, keys=(_Kept(key=SigningKey.generate().export()),))
     _write_file(path, made)
     return _ring(made, str(path), clock)
+
+
+def receipt_key(settings: Settings, folder: Path, store: ObjectStore, clock: Clock) -> SigningKey:
+    """Return what signs receipts: the key of tokens where there is one, else one of this folder.
+
+    That one signs no token: to have erased something does not let anybody in.
+    """
+    path = folder / _FOLDER / _FILE
+    if settings.auth_key is not None or settings.persist_auth_key or path.exists():
+        return load_keys(settings, folder, store, clock).signing
+    own = folder / _FOLDER / _RECEIPTS
+    if not own.exists():
+        made = _File(format=_FORMAT, keys=(_Kept(key=SigningKey.generate().export()),))
+        _write_file(own, made)
+    return _ring(_read_file(own), str(own), clock).signing
 
 
 def rotate(

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from functools import cached_property, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import apsw
 import msgspec
@@ -17,32 +17,41 @@ from ..api import API_VERSION, NO_OPTIONS, NodeInfo, Options, Target
 from ..api.base import Request, Result
 from ..clock import Clock
 from ..engine import Address, Engine
-from ..errors import Unavailable
+from ..errors import Invalid, Unavailable
 from ..forks import importing
 from ..governance import Policies
 from ..ids import check_name
 from ..observe import Metrics, logger
 from ..operations import CALLER, Access, Context, Principal, dispatch
 from ..operations.auditing import Audit
-from ..operations.vectors import fill
+from ..operations.embedding import Embedding
 from ..profile import Embedder, check_schema, complete, prepare
-from ..store import CountingStore, ObjectStore, identify, open_store, self_test
+from ..store import CountingStore, ObjectStore, open_store, self_test
+from ..store.identity import recognise
 from ..version import __version__
 from .background import Background
 from .door import Door
 from .folder import Folder
 from .settings import Settings
+from .timer import Timer
 
 if TYPE_CHECKING:
+    from ..models.language import LanguageModel
+    from ..models.lazy import LazyEmbedder
     from ..operations.usage import Catalog, Usage
-    from ..security import Claims, Tokens
+    from ..security.keyring import Keys
+    from ..security.keys import SigningKey
+    from ..security.tokens import Claims, Tokens
     from .tracing import Tracing
 
 __all__ = ["Node"]
 
 _LOG = logger("node")
-_BACKGROUND_ROWS = 1_024
+# Of one branch, before others have their turn.
+_BACKGROUND_ROWS = 256
 _NODE_ID_CHARS_MAX = 64
+# Without one of these there is no language model.
+_LANGUAGES = ("extract_api_key", "extract_base_url", "assistant_api_key", "assistant_base_url")
 
 
 class Node:
@@ -66,6 +75,8 @@ class Node:
         self._closed = False
         self._close_lock = threading.Lock()
         clock, metrics = clock or Clock(), Metrics()
+        # They are refused before anything is opened.
+        self._models = _models(settings, clock, metrics)
         self._folder = Folder(settings.data_dir)
         self._door: Door | None = None
         catalog: Catalog | None = None
@@ -74,18 +85,13 @@ class Node:
             self.tracing = _tracing(settings, self._folder)
             if share is not None:
                 self._door = _door(self._folder)
-            opened = _store(settings, self._folder, clock, store, self.tracing)
+            opened, keys = _store(settings, self._folder, clock, store, self.tracing)
             if settings.catalog_url is not None:
                 from ..catalog import start_catalog
 
                 catalog = start_catalog(settings.catalog_url, clock)
-            policies = Policies(
-                opened,
-                clock,
-                ceiling=settings.policy_ceiling(),
-                cache_seconds=settings.policy_cache_secs,
-            )
-            engine = _engine(settings, self._folder, clock, metrics, opened, policies)
+            policies = _policies(settings, opened, clock)
+            engine = _engine(settings, self._folder, clock, metrics, opened, policies, keys)
         except BaseException:
             if self._door is not None:
                 self._door.close(0)
@@ -96,21 +102,31 @@ class Node:
                 self.tracing.close()
             raise
         self._background = Background(self._embed, metrics)
-        self._usage = _usage(catalog, engine, clock, metrics)
+        self._timer = Timer(
+            self._duties, 0.0 if settings.read_only else settings.maintenance_secs, metrics
+        )
+        self._usage = self._counting(catalog, engine, clock, metrics)
         self.context = Context(
             engine=engine,
             clock=clock,
-            embedder=embedder or _embedder(settings),
+            embedder=embedder or self._models.embedder,
             metrics=metrics,
             wake=self._wake,
             about=_about(settings, self._folder, engine),
             access=self._access(engine, clock),
             tokens=lambda: self.tokens,
+            receipt_key=lambda: self.receipt_key,
             durable=settings.durability == "durable",
             policies=policies,
+            keys=keys,
             audit=_audit(settings, engine, clock, metrics, policies),
             usage=self._usage,
+            embedding=Embedding(read_only=settings.read_only),
+            extractor=self._models.extractor,
+            assistant=self._models.assistant,
         )
+        if self._usage is not None and self.context.embedder is not None:
+            self._usage.resume(lambda *names: self._wake(Address(*names)))
         if self._door is not None and share is not None:
             self._door.open(partial(share, self))
 
@@ -155,6 +171,7 @@ class Node:
             self._closed = True
         if self._door is not None:
             self._door.close(self.settings.shutdown_timeout)
+        self._timer.close()
         self._background.close()
         if self.context.audit is not None:
             self.context.audit.close(self.settings.store_timeout)
@@ -163,6 +180,9 @@ class Node:
             # It looks into databases a last time.
             self._usage.close()
         self.context.engine.close(self.settings.store_timeout)
+        for model in self._models:
+            if model is not None:
+                model.close()
         self._folder.close()
         if self.tracing is not None:
             self.tracing.close()
@@ -171,11 +191,20 @@ class Node:
     def tokens(self) -> Tokens:
         """What mints and verifies tokens; `Invalid` where there is no key."""
         # Cryptography takes 40 ms to import: only who has to do with tokens pays for it.
-        from ..security import Tokens
+        from ..security.tokens import Tokens
         from .credentials import load_keys
 
         engine = self.context.engine
         return Tokens(load_keys(self.settings, self._folder.path, engine.store, self.context.clock))
+
+    @cached_property
+    def receipt_key(self) -> SigningKey:
+        """What signs receipts of erasures: the key of tokens, else one of this folder."""
+        from .credentials import receipt_key
+
+        return receipt_key(
+            self.settings, self._folder.path, self.context.engine.store, self.context.clock
+        )
 
     def _access(self, engine: Engine, clock: Clock) -> Access:
         def revoked_before(namespace: str, profile: str) -> int:
@@ -192,7 +221,32 @@ class Node:
             revoked_before=revoked_before,
         )
 
+    def _counting(
+        self, catalog: Catalog | None, engine: Engine, clock: Clock, metrics: Metrics
+    ) -> Usage | None:
+        if catalog is None:
+            return None
+        from ..operations.usage import Usage, look_into
+
+        def embeds(namespace: str, profile: str) -> bool | None:
+            if self.context.embedder is None:
+                return None
+            return self.context.embedder_of(namespace, profile) is not None
+
+        return Usage(catalog, look_into(engine, clock, embeds), clock, metrics, engine.node)
+
+    def look_after_itself(self) -> None:
+        """Do what is due from now on, every `maintenance_secs`; else the first write begins it."""
+        self._timer.start()
+
+    def _duties(self) -> Callable[[Callable[[], bool]], Any]:
+        from ..operations.duties import Duties
+
+        return Duties(self.context).once
+
     def _wake(self, address: Address) -> None:
+        if not self._timer.started:
+            self._timer.start()
         if self.context.embedder is not None:
             self._background.wake(address)
 
@@ -200,8 +254,30 @@ class Node:
         with importing():
             # In a thread that nobody knows of who may be about to fork.
             import_module("palimp.profile.vectors")
+            from ..operations.relating import relate
+            from ..operations.vectors import fill
         with self.context.engine.use(address, create=False) as branch:
-            return 0 if branch is None else fill(self.context, branch, _BACKGROUND_ROWS)
+            done = 0
+            if branch is not None:
+                pause = self._background.pause
+                filled = fill(self.context, branch, _BACKGROUND_ROWS, pause=pause)
+                if filled.failure is not None:
+                    raise filled.failure
+                done = (
+                    filled.stored
+                    or relate(self.context, branch, _BACKGROUND_ROWS, pause=pause).rows
+                )
+        if self._usage is not None:
+            self._usage.look_again(address.namespace, address.profile)
+        return done
+
+
+class _Models(NamedTuple):
+    """The models that the settings name; each connects when it is asked for the first time."""
+
+    embedder: LazyEmbedder | None
+    extractor: LanguageModel | None
+    assistant: LanguageModel | None
 
 
 def _door(folder: Folder) -> Door | None:
@@ -211,6 +287,11 @@ def _door(folder: Folder) -> Door | None:
         # Not every file system has sockets. One process at a time can use the folder there.
         _LOG.warning("%s cannot be shared by several processes: %s", folder.path, error)
         return None
+
+
+def _policies(settings: Settings, store: ObjectStore, clock: Clock) -> Policies:
+    ceiling, seconds = settings.policy_ceiling(), settings.policy_cache_secs
+    return Policies(store, clock, ceiling=ceiling, cache_seconds=seconds)
 
 
 def _tracing(settings: Settings, folder: Folder) -> Tracing | None:
@@ -227,17 +308,38 @@ def _store(
     clock: Clock,
     store: ObjectStore | None,
     tracing: Tracing | None,
-) -> ObjectStore:
-    """Return the store that the folder is of, counted and traced, once it has shown what it is."""
+) -> tuple[ObjectStore, Keys | None]:
+    """Return the store that the folder is of, counted and traced, once it has shown what it is.
+
+    With a master key: sealed under its keys. Raises `Invalid` where it is not that of the store.
+    """
     url = settings.object_store or (folder.path.absolute() / "objects").as_uri()
     if store is None:
         store = open_store(url, clock=clock)
-    store = CountingStore(store if tracing is None else tracing.store(store), clock)
+    store, keys = store if tracing is None else tracing.store(store), None
+    if settings.seals:
+        # Cryptography takes 40 ms to import.
+        from ..store.sealed import SealedStore
+        from .sealing import keys_of
+
+        keys = keys_of(settings, store, clock)
+        store = SealedStore(store, keys)
+    store = CountingStore(store, clock)
     if url.partition("://")[0] not in ("file", "mem"):
         # Of these two we know what they do.
         self_test(store)
-    folder.bind(identify(store), store.name)
-    return store
+    known = recognise(store)
+    if keys is not None:
+        from .sealing import start
+
+        start(keys, store, known, may_write=not settings.read_only)
+    elif known.sealed:
+        raise Invalid(
+            f"{store.name} holds values sealed under a master key, and none is set: set "
+            "PALIMP_MASTER_KEY, PALIMP_MASTER_KEY_FILE or PALIMP_MASTER_KEY_COMMAND to it"
+        )
+    folder.bind(known.id, store.name)
+    return store, keys
 
 
 def _engine(
@@ -247,6 +349,7 @@ def _engine(
     metrics: Metrics,
     store: ObjectStore,
     policies: Policies,
+    keys: Keys | None,
 ) -> Engine:
     if settings.object_store is None:
         level = logging.WARNING if settings.durability == "durable" else logging.INFO
@@ -254,9 +357,17 @@ def _engine(
         _LOG.log(level, message, store.name)
     node = settings.node_id or folder.node
     check_name(node, "node_id", chars_max=_NODE_ID_CHARS_MAX)
+
+    def erasures(db_id: str, ids: tuple[str, ...] | None) -> Any:
+        # Not before one is met: opening a folder does not wait for it.
+        from ..operations.erasing import Erasures
+        from ..operations.fields import sealer_of_database
+
+        return Erasures(store, sealer_of_database(keys, db_id))(db_id, ids)
+
     # Of this process, whoever opened what: SQLite has one limit.
     apsw.soft_heap_limit(settings.cache_bytes)
-    return Engine(
+    engine = Engine(
         folder.databases,
         folder.path / "cache",
         store,
@@ -265,17 +376,16 @@ def _engine(
         complete=complete,
         node=node,
         clock=clock,
-        options=msgspec.structs.replace(settings.engine_options(), retention=policies.history),
+        options=msgspec.structs.replace(
+            settings.engine_options(), retention=policies.history, erasures=erasures
+        ),
         metrics=metrics,
     )
+    if keys is not None:
+        from .sealing import EngineDirectory
 
-
-def _usage(catalog: Catalog | None, engine: Engine, clock: Clock, metrics: Metrics) -> Usage | None:
-    if catalog is None:
-        return None
-    from ..operations.usage import Usage, look_into
-
-    return Usage(catalog, look_into(engine, clock), clock, metrics)
+        keys.directory = EngineDirectory(engine)
+    return engine
 
 
 def _audit(
@@ -301,10 +411,41 @@ def _about(settings: Settings, folder: Folder, engine: Engine) -> NodeInfo:
     )
 
 
-def _embedder(settings: Settings) -> Embedder | None:
-    if settings.embed_provider == "none":
-        return None
-    # Imports numpy, so it is put off to the first text that is embedded.
-    from ..models.lazy import LazyEmbedder
+def _models(settings: Settings, clock: Clock, metrics: Metrics) -> _Models:
+    return _Models(
+        _embedder(settings, clock, metrics),
+        _language(settings, "extract", clock, metrics),
+        _language(settings, "assistant", clock, metrics),
+    )
 
-    return LazyEmbedder()
+
+def _embedder(settings: Settings, clock: Clock, metrics: Metrics) -> LazyEmbedder | None:
+    """Return the embedder that is configured; it is made when the first text is embedded."""
+    if settings.embedder_provider == "none":
+        return None
+    from ..models.choose import bundled, choose
+
+    if settings.embedder_provider == "bundled":
+        return bundled()
+    from .model_settings import embedding_choice
+
+    chosen = embedding_choice(settings)._asdict()
+    return choose(**chosen, clock=clock, metrics=metrics)
+
+
+def _language(
+    settings: Settings, family: Literal["extract", "assistant"], clock: Clock, metrics: Metrics
+) -> LanguageModel | None:
+    """Return the model that is configured; nothing of it is imported where none is."""
+    if not any(getattr(settings, name) for name in _LANGUAGES):
+        return None
+    from ..models.languages import language_model, own_endpoint
+    from ..models.pool import Pool
+    from .model_settings import assistant_choice, extraction_choice
+
+    choice = (extraction_choice if family == "extract" else assistant_choice)(settings)
+    if choice is None:
+        return None
+    endpoint = choice.endpoint or own_endpoint(choice.provider, choice.api_key)
+    pool = Pool((endpoint,), clock, metrics, timeout=choice.timeout, what=choice.family)
+    return language_model(choice.provider, choice.model, pool)

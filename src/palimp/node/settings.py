@@ -17,7 +17,7 @@ import msgspec
 from ..api.convert import nearest
 from ..engine import Options
 from ..errors import Invalid
-from .aliases import aliased
+from .aliases import aliased, implied
 
 __all__ = [
     "CLIENT_ONLY",
@@ -45,11 +45,31 @@ CLIENT_ONLY = {
 _ENGINE = Options()
 # Never shown: not in a message, a log, or the text of the settings.
 _LONG = "x" * 16
-SECRETS = frozenset({"platform_key", "cluster_key", "auth_key", "catalog_url"})
+SECRETS = frozenset(
+    {
+        "platform_key",
+        "cluster_key",
+        "auth_key",
+        "master_key",
+        "master_key_command",
+        "catalog_url",
+        "embed_api_key",
+        "embed_endpoints",
+        "embed_base_url",
+        "extract_api_key",
+        "extract_base_url",
+        "assistant_api_key",
+        "assistant_base_url",
+    }
+)
+# Of models. A blank text is not set: that is how deployments leave a key out.
+_OF_MODELS = ("embed_", "extract_", "assistant_")
 _SHARED = (
     "object_store",
     "node_id",
-    "embed_provider",
+    "embed_model",
+    "embed_dim",
+    "embed_version",
     "pitr_retention_secs",
     "pitr_snapshot_retention_secs",
 )
@@ -61,7 +81,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data_dir: str = "./memory"
     read_only: bool = False
     source: str | None = None
-    embed_provider: Literal["bundled", "none"] = "bundled"
+    embed_provider: Literal["bundled", "onnx", "local", "openai", "voyage", "none"] | None = None
+    embed_model: str | None = None
+    embed_base_url: str | None = None
+    embed_api_key: str | None = None
+    embed_endpoints: str | None = None
+    embed_dim: int = 0
+    embed_version: str | None = None
+    embed_timeout: float = 10.0
+    embed_self_hosted_hosts: str | None = None
+    embed_cache_bytes: int = 16 << 20
+    extract_provider: Literal["anthropic", "openai"] | None = None
+    extract_model: str | None = None
+    extract_base_url: str | None = None
+    extract_api_key: str | None = None
+    extract_timeout: float = 60.0
+    assistant_provider: Literal["anthropic", "openai"] | None = None
+    assistant_model: str | None = None
+    assistant_base_url: str | None = None
+    assistant_api_key: str | None = None
+    assistant_timeout: float = 60.0
     object_store: str | None = None
     node_id: str | None = None
     durability: Literal["local", "durable"] = "local"
@@ -94,9 +133,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cluster_key: str | None = None
     auth_key: str | None = None
     persist_auth_key: bool = False
+    master_key: str | None = None
+    master_key_file: str | None = None
+    master_key_command: str | None = None
     single_node: bool = False
     policy_cache_secs: float = 30.0
     audit_flush_ms: int = 2_000
+    maintenance_secs: float = 60.0
     catalog_url: str | None = None
     rate_limit: float = 0.0
     auth_failure_rate: float = 10.0
@@ -107,11 +150,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         said = (f"{n}={'***' if n in SECRETS and v else repr(v)}" for n, v in fields)
         return f"Settings({', '.join(said)})"
 
+    @property
+    def seals(self) -> bool:
+        """Whether there is a master key, so that what is stored is encrypted."""
+        return bool(self.master_key or self.master_key_file or self.master_key_command)
+
+    @property
+    def embedder_provider(self) -> Literal["bundled", "onnx", "local", "openai", "voyage", "none"]:
+        """What embeds, where nothing says so as well."""
+        if self.embed_provider is not None:
+            return self.embed_provider
+        return "voyage" if self.embed_api_key or self.embed_endpoints else "bundled"
+
     def shared(self) -> dict[str, Any]:
         """Return what all processes on one folder must agree on: any may own it next."""
         found = {name: getattr(self, name) for name in _SHARED}
+        found["embed_provider"] = self.embedder_provider
+        found["embed_base_url"] = None
+        if self.embedder_provider in ("openai", "voyage"):
+            from .model_settings import embedding_choice
+
+            urls = sorted(endpoint.url for endpoint in embedding_choice(self).endpoints)
+            found["embed_base_url"] = " ".join(urls)
         if self.object_store is not None:
             found["object_store"] = self.object_store.rstrip("/")
+        found["master_key"] = None
+        if self.seals:
+            from .sealing import shown
+
+            found["master_key"] = shown(self)
         return found
 
     def policy_ceiling(self) -> dict[str, int]:
@@ -144,7 +211,35 @@ SETTINGS: dict[str, str] = {
     "data_dir": "Folder that holds the memories; made when it does not exist.",
     "read_only": "Refuse every write, and open a folder that exists and may not be written.",
     "source": "Stamped on every memory this client writes that names no source of its own.",
-    "embed_provider": "`bundled`: the static model in the package. `none`: no vectors of ours.",
+    "embed_provider": "`bundled`: the static model in the package. `onnx`: a model of "
+    "sentence-transformers on this machine (extra `onnx`); `local`: that where it can be, else "
+    "`bundled`. `openai`: any server that speaks as OpenAI does; `voyage`. `none`: no vectors of "
+    "ours. Not set: `voyage` where a key or endpoints are set, else `bundled`.",
+    "embed_model": "The model. `onnx`: a folder, or a name on the hub. `openai`: else "
+    "`text-embedding-3-small`. `voyage`: else `voyage-3.5`.",
+    "embed_base_url": "Of the server that embeds, as `http://127.0.0.1:11434/v1`; else the "
+    "provider's. A key in it is used and never shown.",
+    "embed_api_key": "The key it is asked with; a secret.",
+    "embed_endpoints": "Several servers of one model, asked in turn, instead of one: a JSON array "
+    "of objects with `url` and `api_key`; a secret.",
+    "embed_dim": "How many numbers their vectors have: asked for and checked. 0: as they come.",
+    "embed_version": "Tells vectors apart where a model changed and its name did not.",
+    "embed_timeout": "Seconds one of them has for an answer.",
+    "embed_self_hosted_hosts": "Hosts, by comma, that are one's own where a policy says "
+    "`self_hosted_only`, beside those that are by their names and addresses.",
+    "embed_cache_bytes": "Memory for vectors of texts embedded lately. 0: none are kept.",
+    "extract_provider": "What `extract_base_url` speaks: `anthropic` or `openai`. Not set: "
+    "`openai` where that is set, else `anthropic`.",
+    "extract_model": "The model that proposes memories; else `claude-opus-4-8` or `gpt-4o-mini`.",
+    "extract_base_url": "Of its server; else the provider's. A key in it is used and never shown.",
+    "extract_api_key": "The key it is asked with; a secret. A server of one's own may need none.",
+    "extract_timeout": "Seconds it has for an answer.",
+    "assistant_provider": "As `extract_provider`, for the model that answers questions.",
+    "assistant_model": "The model that answers questions.",
+    "assistant_base_url": "Of its server; else the provider's.",
+    "assistant_api_key": "The key it is asked with; a secret. Where neither this nor the URL is "
+    "set, the server of the model that proposes memories answers, with its key and timeout.",
+    "assistant_timeout": "Seconds it has for an answer.",
     "object_store": "Where the history is: `file:///path`, `s3://`, `gs://`, `az://` (extra "
     "`cloud`) or `mem://` (tests). Without it: the folder `objects` in `data_dir`.",
     "node_id": "The name of this node in manifests and messages; else one made with the folder.",
@@ -182,9 +277,16 @@ SETTINGS: dict[str, str] = {
     "auth_key": "Ed25519 keys that sign tokens, in base64 PKCS#8, by comma: the first signs, all "
     "verify; a secret.",
     "persist_auth_key": "Keep a signing key in the object store, for all nodes on it.",
+    "master_key": "Encrypts the history: 32 bytes in base64, which `palimp keygen master` makes; a "
+    "secret. Several by comma: the first wraps new keys, all of them open. Without one nothing is "
+    "encrypted; once it was set, no start succeeds without it.",
+    "master_key_file": "A file that holds it, instead.",
+    "master_key_command": "A command that prints it, run once at every start; a secret.",
     "single_node": "This is the only node that writes to its object store.",
     "policy_cache_secs": "Seconds for which a node may go by a policy it has read.",
     "audit_flush_ms": "Milliseconds after which what was recorded for the audit is stored.",
+    "maintenance_secs": "Seconds between two looks at what is due: erasures, expiry, policies. 0: "
+    "only `palimp maintain` does it.",
     "catalog_url": "Where usage is counted and databases are listed: `sqlite:////path/catalog.db` "
     "or `postgresql://user:password@host/database` (extra `server`); a secret. Without it: "
     "`catalog.db` in `data_dir` for `palimp serve`, none for `palimp.open`.",
@@ -195,6 +297,11 @@ SETTINGS: dict[str, str] = {
     "`http://127.0.0.1:4318` (extra `otel`). Without it: none are made.",
 }
 _NUMBERS: dict[str, tuple[float, float]] = {
+    "embed_dim": (0, 8_192),
+    "embed_timeout": (0.1, 3_600),
+    "embed_cache_bytes": (0, 1 << 40),
+    "extract_timeout": (0.1, 3_600),
+    "assistant_timeout": (0.1, 3_600),
     "ship_interval": (0.01, 3_600),
     "ship_backlog_bytes": (1 << 20, 1 << 50),
     "write_queue_depth": (1, 100_000),
@@ -217,6 +324,7 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "control_rate": (0.1, 1_000_000),
     "policy_cache_secs": (0, 86_400),
     "audit_flush_ms": (10, 3_600_000),
+    "maintenance_secs": (0, 86_400),
     "rate_limit": (0, 1_000_000),
     "auth_failure_rate": (1, 1_000_000),
 }
@@ -271,6 +379,8 @@ def _environment(variables: Mapping[str, str]) -> dict[str, tuple[str, str]]:
                 f"{other[1]} and {variable} mean the same and are set to different values; take "
                 "one of them out"
             )
+    for name, value, variable in implied(variables):
+        found.setdefault(name, (value, variable))
     return found
 
 
@@ -299,6 +409,10 @@ def _checked(found: Mapping[str, tuple[Any, str]]) -> Settings:
     values = {}
     for name, (value, shown) in found.items():
         plain = os.fspath(value) if isinstance(value, os.PathLike) else value
+        if isinstance(plain, str) and name.startswith(_OF_MODELS):
+            plain = plain.strip() or None
+            if plain is None:
+                continue
         try:
             # Not strict: an environment variable is text, also where a number is meant.
             one = msgspec.convert({name: plain}, Settings, strict=False)
@@ -312,4 +426,11 @@ def _checked(found: Mapping[str, tuple[Any, str]]) -> Settings:
         least, most = _NUMBERS.get(name, (None, None))
         if least is not None and most is not None and not least <= values[name] <= most:
             raise Invalid(f"{shown} is {values[name]:,}; give {least:,} to {most:,}")
-    return Settings(**values)
+    settings = Settings(**values)
+    # Of the models, most callers name the one in the package, or none.
+    named = {name for name in values if name.startswith(_OF_MODELS)} - {"embed_provider"}
+    if named or settings.embedder_provider not in ("bundled", "none"):
+        from .model_settings import check_models
+
+        check_models(settings)
+    return settings

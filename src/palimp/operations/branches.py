@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+import apsw
 import msgspec
 
 from ..api import (
@@ -49,6 +50,7 @@ from ..ids import MAIN, DatabaseName, check_name, parse_database_name
 from ..points import Point, check_checkpoint_name
 from ..profile.checks import check_integer
 from .context import Context
+from .holding import refuse_held_branch
 
 __all__ = [
     "checkpoint",
@@ -144,6 +146,7 @@ def fork(context: Context, target: Target, request: Fork) -> Forked:
 def delete(context: Context, target: Target, _request: DeleteBranch) -> DeletedBranch:
     """Remove a branch."""
     address = _present(context, target)
+    refuse_held_branch(context, address)
     context.engine.delete_branch(address)
     return DeletedBranch(name=address.branch)
 
@@ -170,9 +173,25 @@ def import_(context: Context, target: Target, request: Import) -> Imported:
             code="payload_too_large",
         )
     address = _present(context, target)
-    txid = context.engine.import_(address, request.data)
+    from ..profile.resealing import refuse_sealed
+
+    screen, note = context.screen(address), None
+    if screen is None:
+        txid = context.engine.import_(address, request.data, refuse_sealed)
+    else:
+        from .redacting_files import FileLook
+
+        look = FileLook(screen)
+
+        def read(connection: apsw.Connection) -> None:
+            refuse_sealed(connection)
+            look.read(connection)
+
+        txid = context.engine.import_(address, request.data, read)
+        screen.record()
+        note = look.note
     context.wake(address)
-    return Imported(txid=txid)
+    return Imported(txid=txid, note=note)
 
 
 def verify(context: Context, target: Target, _request: Verify) -> Verification:

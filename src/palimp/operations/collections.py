@@ -35,17 +35,34 @@ __all__ = ["delete", "drop", "get", "info", "list_collections", "list_ids", "sea
 
 def upsert(context: Context, target: Target, request: UpsertVectors) -> Upserted:
     """Write vectors in one transaction; everything is checked before anything is touched."""
-    context.address(target)
+    address = context.address(target)
     name = collections.check_collection(request.collection)
-    drafts = collections.draft_all(_items(request))
+    items = _items(request)
+    screen, notes = context.screen(address), []
+    if screen is not None:
+        seen = screen.each(screen.vector, items, "items")
+        items = tuple(one.item for one in seen)
+        kept = UpsertVectors(collection=name, items=items, metric=request.metric)
+        context = screen.settled("vectors.upsert", kept)
+        notes = [f"items[{index}] {one.note}" for index, one in enumerate(seen) if one.note]
+    drafts = collections.draft_all(items)
     with context.writing(target) as branch:
         assert branch is not None
+        sealer = context.sealer_of(address)
         kind, txid, _ = context.commit(
             branch,
-            lambda c: collections.upsert(c, name, drafts, request.metric, context.sealer),
+            lambda c: collections.upsert(c, name, drafts, request.metric, sealer),
             collections.Kind,
         )
-    return Upserted(upserted=len(drafts), metric=kind.metric, dimensions=kind.dimensions, txid=txid)
+    if screen is not None:
+        screen.record()
+    return Upserted(
+        upserted=len(drafts),
+        metric=kind.metric,
+        dimensions=kind.dimensions,
+        txid=txid,
+        notes=tuple(notes),
+    )
 
 
 def search(context: Context, target: Target, request: SearchVectors) -> VectorSearch:
@@ -54,7 +71,8 @@ def search(context: Context, target: Target, request: SearchVectors) -> VectorSe
     with context.reading(target) as database:
         if database is None:
             return VectorSearch(hits=(), txid=0)
-        hits, txid, _ = database.read(lambda c: collections.search(c, request, context.sealer))
+        sealer = context.sealer_of(target)
+        hits, txid, _ = database.read(lambda c: collections.search(c, request, sealer))
     return VectorSearch(hits=hits, txid=txid)
 
 
@@ -65,7 +83,7 @@ def get(context: Context, target: Target, request: GetVector) -> StoredVector:
     with context.reading(target) as database:
         if database is not None:
             found, txid, _ = database.read(
-                lambda c: collections.get(c, name, request.id, context.sealer)
+                lambda c: collections.get(c, name, request.id, context.sealer_of(target))
             )
             if found is not None:
                 embedding, metadata = found

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 import msgspec
@@ -23,10 +23,17 @@ from ..points import Point
 from ..profile import Embedder, PlainSealer, Sealer
 from .access import OWNER, Access, Principal
 from .auditing import Audit
+from .embedding import Embedding
+
+if TYPE_CHECKING:
+    from ..governance.document import Effective
+    from ..models.language import LanguageModel
+    from .redacting import Screen
 
 __all__ = ["Context", "Readable"]
 
 T = TypeVar("T")
+_PLAIN = PlainSealer()
 
 # What reads look at: a branch as it is, or as it was.
 Readable = Branch | PastDatabase
@@ -38,6 +45,7 @@ class Context(msgspec.Struct, frozen=True):
     `wake` is told the address of a branch that has rows to embed. `durable` is what a write is
     where its options do not say. `about` is what the node says of itself,
     `principal` who is calling. `tokens` raises `Invalid` where there is no key to sign them with.
+    `extractor` and `assistant` are asked within `egress.outgoing` only.
     """
 
     engine: Engine
@@ -48,14 +56,20 @@ class Context(msgspec.Struct, frozen=True):
     about: NodeInfo
     access: Access
     tokens: Callable[[], Any]
-    sealer: Sealer = msgspec.field(default_factory=PlainSealer)
-    id_key: bytes = PUBLIC_ID_KEY
+    receipt_key: Callable[[], Any]
+    # A `security.keyring.Keys` where there is a master key.
+    keys: Any = None
     policies: Policies = msgspec.field(default_factory=Policies)
     audit: Audit | None = None
     durable: bool = False
     principal: Principal = OWNER
     # A `usage.Usage`, whose room is imported only where one is.
     usage: Any = None
+    extractor: LanguageModel | None = None
+    assistant: LanguageModel | None = None
+    embedding: Embedding = msgspec.field(default_factory=Embedding)
+    # Rows that could not be read and were recorded, see `fields`.
+    unreadable: dict[Any, None] = msgspec.field(default_factory=dict)
     options: Options = NO_OPTIONS
     digest: bytes = b""
 
@@ -92,8 +106,38 @@ class Context(msgspec.Struct, frozen=True):
         embedder = self.embedder
         if embedder is None:
             return None
-        may = self.policies.may_embed(namespace, profile, local=embedder.local)
+        may = self.policies.may_embed(namespace, profile, egress=embedder.egress)
         return embedder if may else None
+
+    def sealer_of(self, place: Address | Target) -> Sealer:
+        """Return what seals the texts of a profile, where its policy says so, and opens them."""
+        if self.keys is None:
+            return _PLAIN
+        from .fields import sealer_of
+
+        return sealer_of(self, place)
+
+    def id_key_of(self, place: Address | Target) -> bytes:
+        """Return the key of the memory ids of a profile that is written to."""
+        if self.keys is None:
+            return PUBLIC_ID_KEY
+        found: bytes = self.keys.id_key(place)
+        return found
+
+    def screen(self, address: Address, policy: Effective | None = None) -> Screen | None:
+        """Return what looks at what comes into a profile; None where its policy lets all in.
+
+        `policy` is what is in force, where that is known. Raises `Unavailable` where it never could
+        be read: what is kept once stays in the history.
+        """
+        if policy is None:
+            policy = self.policies.effective(address.namespace, address.profile)
+        if not policy.screens:
+            return None
+        # Most profiles have no such policy, and its patterns take a while to be compiled.
+        from .redacting import Screen
+
+        return Screen(self, address, policy)
 
     def now_ms(self, readable: Readable | None) -> int:
         """Return the time a read takes for now: of an earlier state, when it was."""
@@ -108,11 +152,17 @@ class Context(msgspec.Struct, frozen=True):
         answer: Any,
         *,
         alone: bool = False,
+        kept: Callable[[T], T] | None = None,
     ) -> Committed[T]:
-        """Write as the call's options say; `answer` is the type of what `operation` returns."""
+        """Write as the call's options say; `answer` is the type of what `operation` returns.
+
+        `kept` says what of it is kept for a repeat, where that is not all.
+        """
         durability = self.options.durability
         durable = self.durable if durability is None else durability == "durable"
         repeat = self.repeat(answer)
+        if repeat is not None and kept is not None:
+            repeat = repeat._replace(encode=lambda value: msgspec.json.encode(kept(value)))
         return branch.write(operation, durable=durable, repeat=repeat, alone=alone)
 
     def repeat(self, answer: Any) -> Repeat | None:

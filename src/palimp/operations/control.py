@@ -24,6 +24,7 @@ from ..errors import Denied, Invalid, NotFound
 from ..ids import MAIN, NAMESPACE_CHARS_MAX, DatabaseName, check_name, parse_database_name
 from ..profile.checks import check_integer
 from .context import Context
+from .holding import refuse_held_database
 
 __all__ = [
     "create_database",
@@ -66,6 +67,7 @@ def delete_database(context: Context, target: Target, _request: DeleteDatabase) 
     address = context.address(target)
     if address.branch != MAIN:
         raise Invalid(f"{address} names a branch; delete it with branches.delete")
+    refuse_held_database(context, address)
     context.engine.delete_profile(address)
     context.access.forget(address.namespace, address.profile)
     return DeletedDatabase(name=str(address))
@@ -96,6 +98,7 @@ def delete_namespace(
         for names in page:
             address = Address(*names)
             try:
+                refuse_held_database(context, address)
                 context.engine.delete_profile(address)
             except NotFound:
                 continue

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import apsw
+import msgspec
 
 from ..api import (
     CountDocuments,
@@ -50,6 +51,12 @@ T = TypeVar("T")
 def insert(context: Context, target: Target, request: InsertDocuments) -> InsertedDocuments:
     """Write documents in one transaction; everything is checked before anything is touched."""
     documents.check_collection(request.collection)
+    screen, notes = context.screen(context.address(target)), []
+    if screen is not None:
+        seen = screen.each(screen.document, request.docs, "docs")
+        request = msgspec.structs.replace(request, docs=tuple(one.item for one in seen))
+        context = screen.settled("documents.insert", request)
+        notes = [f"docs[{index}] {one.note}" for index, one in enumerate(seen) if one.note]
     drafts = documents.draft(request.docs)
     now_ms = context.clock.now_ms()
     with context.writing(target) as branch:
@@ -57,7 +64,9 @@ def insert(context: Context, target: Target, request: InsertDocuments) -> Insert
         ids, txid, _ = context.commit(
             branch, lambda c: documents.insert(c, request.collection, drafts, now_ms), list[str]
         )
-    return InsertedDocuments(ids=tuple(ids), txid=txid)
+    if screen is not None:
+        screen.record()
+    return InsertedDocuments(ids=tuple(ids), txid=txid, notes=tuple(notes))
 
 
 def find(context: Context, target: Target, request: FindDocuments) -> DocumentPage:
@@ -89,6 +98,11 @@ def count(context: Context, target: Target, request: CountDocuments) -> Document
 def update(context: Context, target: Target, request: UpdateDocuments) -> UpdatedDocuments:
     """Change one document, or every one, that matches."""
     documents.check_collection(request.collection)
+    screen, note = context.screen(context.address(target)), None
+    if screen is not None:
+        update, _, note = screen.update(request.update)
+        request = msgspec.structs.replace(request, update=update)
+        context = screen.settled("documents.update", request)
     changes = documents.compile_update(request.update)
     with context.writing(target, create=False) as branch:
         if branch is None:
@@ -96,7 +110,9 @@ def update(context: Context, target: Target, request: UpdateDocuments) -> Update
             return UpdatedDocuments(matched=0, modified=0, txid=0)
         work = _in_time(context, lambda c: documents.update(c, request, changes))
         (matched, modified), txid, _ = context.commit(branch, work, tuple[int, int])
-    return UpdatedDocuments(matched=matched, modified=modified, txid=txid)
+    if screen is not None and matched:
+        screen.record()
+    return UpdatedDocuments(matched=matched, modified=modified, txid=txid, note=note)
 
 
 def delete(context: Context, target: Target, request: DeleteDocuments) -> DeletedDocuments:

@@ -40,8 +40,8 @@ def get(context: Context, target: Target, request: GetValue) -> GotValue:
     kv.check_key(ns, key)
     with context.reading(target) as database:
         if database is not None:
-            now_ms = context.now_ms(database)
-            found, txid, _ = database.read(lambda c: kv.get(c, ns, key, context.sealer, now_ms))
+            now_ms, sealer = context.now_ms(database), context.sealer_of(target)
+            found, txid, _ = database.read(lambda c: kv.get(c, ns, key, sealer, now_ms))
             if found is not None:
                 return GotValue(data=found.data, content_type=found.content_type, txid=txid)
     raise NotFound(f"no key {key!r:.80} in {ns!r:.80}; it was deleted, has expired or never was")
@@ -49,14 +49,20 @@ def get(context: Context, target: Target, request: GetValue) -> GotValue:
 
 def put(context: Context, target: Target, request: PutValue) -> ValuePut:
     """Set a key."""
+    screen, note = context.screen(context.address(target)), None
+    if screen is not None:
+        request, _, note = screen.value(request)
+        context = screen.settled("kv.put", request)
     kv.check_put(request)
     now_ms = context.clock.now_ms()
     with context.writing(target) as branch:
         assert branch is not None
         expires_at, txid, _ = context.commit(
-            branch, lambda c: kv.put(c, request, context.sealer, now_ms), int | None
+            branch, lambda c: kv.put(c, request, context.sealer_of(target), now_ms), int | None
         )
-    return ValuePut(ns=request.ns, key=request.key, expires_at=expires_at, txid=txid)
+    if screen is not None:
+        screen.record()
+    return ValuePut(ns=request.ns, key=request.key, expires_at=expires_at, txid=txid, note=note)
 
 
 def delete(context: Context, target: Target, request: DeleteKey) -> DeletedKey:

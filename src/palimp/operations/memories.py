@@ -25,17 +25,29 @@ from ..api import (
     Written,
 )
 from ..api.limits import BATCH_ITEMS_MAX
-from ..engine import Address
-from ..errors import Error, Invalid, NotFound, in_batch
+from ..engine import Address, Branch
+from ..errors import Denied, Error, Invalid, NotFound, in_batch
 from ..profile import memories
 from ..profile.checks import check_id
 from ..profile.indexing import MEMORIES
 from .context import Context
+from .reads import note_reads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["forget", "get", "history", "ingest", "list_page", "supersede"]
+    from ..governance.document import Effective
+
+__all__ = [
+    "embed_written",
+    "forget",
+    "get",
+    "history",
+    "ingest",
+    "list_page",
+    "supersede",
+    "writer_of",
+]
 
 
 def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
@@ -48,13 +60,19 @@ def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
             + (", in several batches" if count else ""),
             code="payload_too_large" if count else "invalid_request",
         )
+    policy = context.policies.effective(address.namespace, address.profile)
+    screen, seen = context.screen(address, policy) if policy.screens else None, None
+    if screen is not None:
+        seen = screen.each(screen.memory, request.memories, "memories")
+        request = msgspec.structs.replace(request, memories=tuple(one.item for one in seen))
+        context = screen.settled("memories.ingest", request)
     drafts = []
     for index, given in enumerate(request.memories):
         try:
-            drafts.append(memories.draft(given))
+            drafts.append(memories.draft(given, seen[index].flags if seen else ()))
         except Error as error:
             raise in_batch(error, "memories", index, count) from error
-    writer = _writer(context, address)
+    writer = writer_of(context, address, policy)
 
     def write(connection: apsw.Connection) -> list[ItemResult]:
         outcome = memories.ingest(connection, drafts, writer)
@@ -63,21 +81,37 @@ def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
     with context.writing(target) as branch:
         assert branch is not None
         results, txid, _ = context.commit(branch, write, list[ItemResult])
+        if screen is not None and seen is not None:
+            screen.record()
+            results = [_noted(one, item.note) for one, item in zip(results, seen, strict=True)]
         context.metrics.add("memories_written", len(results))
+        done = Ingested(results=tuple(results), txid=txid)
+        if request.wait is not None:
+            note = embed_written(context, branch, [result.id for result in results])
+            done = msgspec.structs.replace(done, embedded=note is None, note=note)
         context.wake(branch.address)
-    return Ingested(results=tuple(results), txid=txid)
+    return done
 
 
 def supersede(context: Context, target: Target, request: Supersede) -> Written:
     """Replace one memory by a newer one in one transaction."""
     check_id(request.id)
+    address = context.address(target)
+    policy = context.policies.effective(address.namespace, address.profile)
+    screen = context.screen(address, policy)
+    flags: tuple[str, ...] = ()
+    said: str | None = None
+    if screen is not None:
+        memory, flags, said = screen.memory(request.memory)
+        request = msgspec.structs.replace(request, memory=memory)
+        context = screen.settled("memories.supersede", request)
     # What does not depend on the old memory is checked before a database is opened. A topic that
     # is given may fit the type that is inherited, so it is left to the write.
     memories.draft(msgspec.structs.replace(request.memory, topic=None, ttl=None))
-    writer = _writer(context, context.address(target))
+    writer = writer_of(context, address, policy)
 
     def write(connection: apsw.Connection) -> ItemResult:
-        outcome = memories.supersede(connection, request.id, request.memory, writer)
+        outcome = memories.supersede(connection, request.id, request.memory, writer, flags)
         return _with_embeddings(connection, outcome, [request.memory])[0]
 
     # A profile that was never written has nothing to supersede, and is not made by trying.
@@ -85,9 +119,17 @@ def supersede(context: Context, target: Target, request: Supersede) -> Written:
         if branch is None:
             raise NotFound(f"no memory {request.id}; profile {target.profile!r} is empty")
         result, txid, _ = context.commit(branch, write, ItemResult)
+        if screen is not None:
+            screen.record()
+            result = _noted(result, said)
+        fields = {name: getattr(result, name) for name in result.__struct_fields__}
+        done = Written(**fields, txid=txid)
+        if request.wait is not None:
+            note = embed_written(context, branch, [result.id])
+            notes = "; ".join(filter(None, (result.note, note))) or None
+            done = msgspec.structs.replace(done, embedded=note is None, note=notes)
         context.wake(branch.address)
-    fields = {name: getattr(result, name) for name in result.__struct_fields__}
-    return Written(**fields, txid=txid)
+    return done
 
 
 def get(context: Context, target: Target, request: GetMemory) -> GotMemory:
@@ -98,20 +140,25 @@ def get(context: Context, target: Target, request: GetMemory) -> GotMemory:
             raise NotFound(f"no memory {request.id}; profile {target.profile!r} is empty")
         now_ms = context.now_ms(database)
         memory, txid, _ = database.read(
-            lambda c: memories.get_memory(c, request.id, context.sealer, now_ms)
+            lambda c: memories.get_memory(c, request.id, context.sealer_of(target), now_ms)
         )
+        policy = context.policies.lenient(target.namespace or "", target.profile)
+        if policy.counts_reads:
+            note_reads(database, [request.id], now_ms)
     return GotMemory(memory=memory, txid=txid)
 
 
 def list_page(context: Context, target: Target, request: ListMemories) -> MemoryPage:
     """Read one page."""
     memories.check_list(request)
+    if request.state not in ("active", "archived") and not context.principal.may("admin"):
+        raise Denied(f"to list memories that are {request.state} needs scope admin")
     with context.reading(target) as database:
         if database is None:
             return MemoryPage(memories=(), next_cursor=None, txid=0)
         now_ms = context.now_ms(database)
         page, txid, _ = database.read(
-            lambda c: memories.list_memories(c, request, context.sealer, now_ms)
+            lambda c: memories.list_memories(c, request, context.sealer_of(target), now_ms)
         )
     return msgspec.structs.replace(page, txid=txid)
 
@@ -124,7 +171,7 @@ def history(context: Context, target: Target, request: HistoryOf) -> History:
             raise NotFound(f"profile {target.profile!r} is empty")
         now_ms = context.now_ms(database)
         found, txid, _ = database.read(
-            lambda c: memories.history(c, request, context.sealer, now_ms)
+            lambda c: memories.history(c, request, context.sealer_of(target), now_ms)
         )
     return History(memories=found, txid=txid)
 
@@ -132,26 +179,58 @@ def history(context: Context, target: Target, request: HistoryOf) -> History:
 def forget(context: Context, target: Target, request: Forget) -> Forgotten:
     """Remove one memory; forgetting what is not there says so and changes nothing."""
     check_id(request.id)
+    address = context.address(target)
+    policy = context.policies.effective(address.namespace, address.profile)
+    if policy.lifecycle_soft_delete:
+        from .lifecycle import forget_softly
+
+        return forget_softly(context, target, request.id, policy)
     now_ms = context.clock.now_ms()
     with context.writing(target, create=False) as branch:
         if branch is None:
             return Forgotten(id=request.id, forgotten=False, txid=0)
+        sealer = context.sealer_of(target)
         forgotten, txid, _ = context.commit(
-            branch, lambda c: memories.forget(c, request.id, context.sealer, now_ms), bool
+            branch, lambda c: memories.forget(c, request.id, sealer, now_ms), bool
         )
         context.wake(branch.address)
+    if policy.erasure_purge_on_forget:
+        from .erasure import purge_forgotten
+
+        purge_forgotten(context, target, request.id)
     return Forgotten(id=request.id, forgotten=forgotten, txid=txid)
 
 
-def _writer(context: Context, address: Address) -> memories.Writer:
-    policy = context.policies.lenient(address.namespace, address.profile)
+def writer_of(
+    context: Context, address: Address, policy: Effective | None = None
+) -> memories.Writer:
+    """Return what a write to a profile needs, under its policy."""
+    if policy is None:
+        policy = context.policies.lenient(address.namespace, address.profile)
     seconds = policy.memory_task_ttl_max_secs
     return memories.Writer(
         context.clock.now_ms(),
-        context.id_key,
-        context.sealer,
+        context.id_key_of(address),
+        context.sealer_of(address),
         None if seconds is None else seconds * 1000,
+        context.principal.actor,
     )
+
+
+def _noted(result: ItemResult, note: str | None) -> ItemResult:
+    """Return a result that says one thing more."""
+    if note is None:
+        return result
+    said = f"{result.note}; {note}" if result.note else note
+    return msgspec.structs.replace(result, note=said)
+
+
+def embed_written(context: Context, branch: Branch, ids: Sequence[str]) -> str | None:
+    """Embed memories that were just written; return why one has no vector yet, or None."""
+    from ..profile.generations import memory_handles
+    from .vectors import embed_now
+
+    return embed_now(context, branch, MEMORIES, lambda c: memory_handles(c, ids))
 
 
 def _with_embeddings(
@@ -168,7 +247,5 @@ def _with_embeddings(
         note = None
         if item.embedding is not None and result.status != "duplicate":
             note = store_given(connection, MEMORIES, handle, item.embedding)
-        if note and result.note:
-            note = f"{result.note}; {note}"
-        results.append(msgspec.structs.replace(result, note=note) if note else result)
+        results.append(_noted(result, note))
     return results

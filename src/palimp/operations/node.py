@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
 from ..api import (
@@ -23,7 +25,12 @@ from ..profile.kv import expire_keys, has_expired_keys
 from ..profile.memories import expire_tasks, has_expired
 from .audit import retire_audits
 from .context import Context
+from .erasing import advance_all
+from .lifecycle import Passed, run
 from .policy import sweep_profile
+from .reads import settle
+from .relating import relate
+from .sealing import mend_index
 from .vectors import fill
 
 __all__ = ["info", "list_profiles", "maintain"]
@@ -52,10 +59,15 @@ def info(context: Context, _target: Target, _request: GetNode) -> NodeInfo:
     )
 
 
+def _at_once(_seconds: float) -> bool:
+    # Somebody waits for it.
+    return True
+
+
 def maintain(context: Context, _target: Target, _request: Maintain) -> Maintained:
     """Embed what has no vector, remove what expired, look after the history: of every profile."""
-    profiles = embedded = expired = swept = 0
-    kept = Upkeep()
+    profiles = embedded = expired = swept = paired = cooled = 0
+    kept, passed = Upkeep(), Passed()
     now_ms = context.clock.now_ms()
     for namespace, profile in context.engine.all_names():
         address = Address(namespace, profile)
@@ -63,12 +75,19 @@ def maintain(context: Context, _target: Target, _request: Maintain) -> Maintaine
             if branch is None:
                 continue
             profiles += 1
+            expire = partial(expire_tasks, now_ms=now_ms, sealer=context.sealer_of(address))
             # Asked first: a write makes this node the owner.
             while branch.read(lambda c: has_expired(c, now_ms)).value:
-                expired += branch.write(lambda c: expire_tasks(c, now_ms, context.sealer)).value
+                expired += branch.write(expire).value
+            mend_index(context, branch)
             while branch.read(lambda c: has_expired_keys(c, now_ms)).value:
                 expired += branch.write(lambda c: expire_keys(c, now_ms)).value
-            embedded += fill(context, branch)
+            # What the embedder did not do, it is tried for again: nothing else waits for that.
+            embedded += fill(context, branch, pause=_at_once).stored
+            related = relate(context, branch, pause=_at_once)
+            paired += related.duplicates + related.contradictions
+        passed = passed.plus(run(context, address))
+        cooled += settle(context, address)
         swept += sweep_profile(context, address)
         kept = kept.plus(context.engine.maintain(address))
     return Maintained(
@@ -76,6 +95,10 @@ def maintain(context: Context, _target: Target, _request: Maintain) -> Maintaine
         embedded=embedded,
         expired=expired,
         swept=swept,
+        paired=paired,
+        cooled=cooled,
+        erased=advance_all(context),
         audit_objects_deleted=retire_audits(context),
         **kept._asdict(),
+        **msgspec.structs.asdict(passed),
     )

@@ -81,9 +81,10 @@ def _sweep_branch(context: Context, address: Address, limits: Sweep) -> int:
     with context.engine.use(address, create=False) as branch:
         if branch is None:
             return 0
+        sealer = context.sealer_of(address)
         # Asked first: a write makes this node the owner.
         while branch.read(lambda c: is_due(c, limits)).value:
-            removed += branch.write(lambda c: sweep(c, limits, context.sealer)).value
+            removed += branch.write(lambda c: sweep(c, limits, sealer)).value
         if removed:
             context.wake(address)
     return removed

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, get_args
 
 import apsw
 import msgspec
 
-from ..api import Dropped, Recall, RecallRequest, SearchTurns, Target, TurnHit, TurnSearch
+from ..api import Depth, Recall, RecallRequest, SearchTurns, Target, TurnHit, TurnSearch
 from ..api.limits import K_MAX, QUERY_BYTES_MAX, WINDOW_MAX
-from ..engine import Branch
-from ..errors import Error, Invalid
+from ..engine import Address
+from ..errors import Invalid
 from ..profile.checks import check_embedding, check_integer, check_label, check_share
-from ..profile.indexing import GIVEN_MODEL
 from ..profile.memories import conditions
+from ..profile.ranking import ranking_of
+from ..profile.usage import query_mark
 from .context import Context, Readable
-from .vectors import FILL_IN_PASSING, fill
+from .questions import Question, question_vectors
+from .reads import note_reads
 
 if TYPE_CHECKING:
     from ..profile.recall import RecallContext
-    from ..profile.vectors import QueryVector
 
 __all__ = ["recall", "search"]
 
 
 def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
     """Rank the memories (and, when asked, the turns) that matter to the request."""
-    context.address(target)
+    address = context.address(target)
     _check(request)
     with context.reading(target) as database:
         if database is None:
@@ -36,19 +37,29 @@ def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
         from ..profile.recall import recall as recall_memories
         from ..profile.recall import search_turns
 
-        vectors, skipped = _vectors(context, target, database, request.query, request.embedding)
-        inner = _inner(context, database, now_ms)
+        question = Question(
+            request.query, request.embedding, request.include_turns, request.explain
+        )
+        vectors, skipped = question_vectors(context, address, database, question)
+        policy = context.policies.lenient(address.namespace, address.profile)
+        ranking = ranking_of(policy.ranking_weights if request.weights is None else request.weights)
+        inner = _inner(context, address, database, now_ms)._replace(
+            ranking=ranking, mark=query_mark(context.id_key_of(address), request.query)
+        )
 
         def query(connection: apsw.Connection) -> Recall:
-            hits, dropped = recall_memories(connection, request, where, vectors, inner)
+            memories, dropped, widened = recall_memories(connection, request, where, vectors, inner)
             turns: tuple[TurnHit, ...] = ()
             if request.include_turns:
                 turns = search_turns(
                     connection, request.query, vectors, request.session, request.k, inner
                 )
-            return Recall(memories=hits, turns=turns, dropped=(*skipped, *dropped), txid=0)
+            dropped = (*skipped, *dropped)
+            return Recall(memories=memories, turns=turns, dropped=dropped, widened=widened, txid=0)
 
         found, txid, _ = database.read(query)
+        if ranking.counts_usage or policy.counts_reads:
+            note_reads(database, [hit.id for hit in found.memories], now_ms)
     for channel in {name for hit in found.memories for name in hit.channels}:
         context.metrics.add("recalls_by_channel", channel=channel)
     dropped = found.dropped if request.explain else ()
@@ -57,7 +68,7 @@ def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
 
 def search(context: Context, target: Target, request: SearchTurns) -> TurnSearch:
     """Rank the turns of one session."""
-    context.address(target)
+    address = context.address(target)
     check_label(request.session, "session")
     check_integer(request.k, "k", 1, K_MAX)
     _check_query(request.query)
@@ -69,8 +80,9 @@ def search(context: Context, target: Target, request: SearchTurns) -> TurnSearch
             return TurnSearch(turns=(), txid=0)
         from ..profile.recall import search_turns
 
-        vectors, _ = _vectors(context, target, database, request.query, request.embedding)
-        inner = _inner(context, database, context.now_ms(database))
+        question = Question(request.query, request.embedding, turns=True, explain=False)
+        vectors, _ = question_vectors(context, address, database, question)
+        inner = _inner(context, address, database, context.now_ms(database))
         turns, txid, _ = database.read(
             lambda c: search_turns(c, request.query, vectors, request.session, request.k, inner)
         )
@@ -90,6 +102,13 @@ def _check(request: RecallRequest) -> None:
     if request.max_tokens is not None:
         check_integer(request.max_tokens, "max_tokens", 0, 1 << 40)
     conditions(request, 0)
+    ranking_of(request.weights)
+    if request.depth is not None:
+        if request.depth not in get_args(Depth):
+            words = ", ".join(get_args(Depth))
+            raise Invalid(f"depth is {request.depth!r:.80}; give one of {words}")
+        if request.tier is not None:
+            raise Invalid("give a depth or a tier, not both: a tier is searched alone")
 
 
 def _check_query(query: str | None) -> None:
@@ -101,47 +120,15 @@ def _check_query(query: str | None) -> None:
         )
 
 
-def _inner(context: Context, database: Readable, now_ms: int) -> RecallContext:
+def _inner(context: Context, address: Address, database: Readable, now_ms: int) -> RecallContext:
     from ..profile.recall import WEIGHTS, RecallContext
     from ..profile.recall.terms import TermCounts
     from ..profile.vectors import CodeIndex
 
     return RecallContext(
         now_ms=now_ms,
-        sealer=context.sealer,
+        sealer=context.sealer_of(address),
         codes=database.attachment(CodeIndex, CodeIndex),
         counts=database.attachment(TermCounts, TermCounts),
         weights=WEIGHTS,
     )
-
-
-def _vectors(
-    context: Context,
-    target: Target,
-    database: Readable,
-    query: str | None,
-    embedding: tuple[float, ...] | None,
-) -> tuple[tuple[QueryVector, ...], tuple[Dropped, ...]]:
-    """Return the vectors to search with; a caller's own is compared with callers' own only."""
-    from ..profile.vectors import QueryVector, unit
-
-    vectors: list[Any] = []
-    skipped = []
-    if embedding is not None:
-        vectors.append(QueryVector(GIVEN_MODEL, unit(embedding)))
-    address = context.address(target)
-    embedder = context.embedder_of(address.namespace, address.profile)
-    if query is not None and query.strip():
-        reason = "no embedder here"
-        if embedder is not None:
-            try:
-                if embedder.local and isinstance(database, Branch):
-                    fill(context, database, FILL_IN_PASSING)
-                vectors.append(QueryVector(embedder.name, unit(embedder.embed([query])[0])))
-                return tuple(vectors), ()
-            except Error as error:
-                # Words and topics still find what they find: a model is never needed to read.
-                reason = str(error)
-                context.metrics.add("recalls_without_embedder", code=error.code)
-        skipped.append(Dropped(what="channel vector of the query", reason=reason))
-    return tuple(vectors), tuple(skipped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import apsw
+import msgspec
 
 from ..api import (
     Append,
@@ -28,28 +29,48 @@ __all__ = ["append", "end", "list_page", "window"]
 
 def append(context: Context, target: Target, request: Append) -> Appended:
     """Append turns in one transaction; everything is checked before anything is touched."""
-    context.address(target)
-    check_label(request.session, "session")
+    address = context.address(target)
     count = len(request.turns)
     if not 1 <= count <= BATCH_ITEMS_MAX:
         raise Invalid(f"an append has {count:,} turns; give 1 to {BATCH_ITEMS_MAX:,}")
+    screen, said = context.screen(address), []
+    if screen is not None:
+        screen.label(request.session, "session")
+        seen = screen.each(screen.turn, request.turns, "turns")
+        request = msgspec.structs.replace(request, turns=tuple(one.item for one in seen))
+        context = screen.settled("sessions.append", request)
+        said = [f"turns[{index}] {one.note}" for index, one in enumerate(seen) if one.note]
+    check_label(request.session, "session")
     drafts = []
     for index, given in enumerate(request.turns):
         try:
             drafts.append(sessions.draft_turn(given))
         except Error as error:
             raise in_batch(error, "turns", index, count) from error
-    now_ms = context.clock.now_ms()
+    now_ms, sealer = context.clock.now_ms(), context.sealer_of(address)
 
     def write(connection: apsw.Connection) -> tuple[list[int], list[str]]:
-        seqs, handles = sessions.append(connection, request.session, drafts, context.sealer, now_ms)
+        seqs, handles = sessions.append(connection, request.session, drafts, sealer, now_ms)
         return seqs, _store_embeddings(connection, drafts, handles)
 
     with context.writing(target) as branch:
         assert branch is not None
         (seqs, notes), txid, _ = context.commit(branch, write, tuple[list[int], list[str]])
+        if screen is not None:
+            screen.record()
+            notes = [*said, *notes]
+        embedded = None
+        if request.wait is not None:
+            from ..profile.generations import turn_handles
+            from .vectors import embed_now
+
+            note = embed_now(
+                context, branch, TURNS, lambda c: turn_handles(c, request.session, seqs)
+            )
+            embedded = note is None
+            notes = [*notes, *filter(None, [note])]
         context.wake(branch.address)
-    return Appended(seqs=tuple(seqs), notes=tuple(notes), txid=txid)
+    return Appended(seqs=tuple(seqs), notes=tuple(notes), txid=txid, embedded=embedded)
 
 
 def window(context: Context, target: Target, request: Window) -> Turns:
@@ -58,7 +79,8 @@ def window(context: Context, target: Target, request: Window) -> Turns:
     with context.reading(target) as database:
         if database is None:
             return Turns(turns=(), txid=0)
-        turns, txid, _ = database.read(lambda c: sessions.window(c, request, context.sealer))
+        sealer = context.sealer_of(target)
+        turns, txid, _ = database.read(lambda c: sessions.window(c, request, sealer))
     return Turns(turns=turns, txid=txid)
 
 
@@ -83,10 +105,11 @@ def end(context: Context, target: Target, request: EndSession) -> EndedSession:
     def write(connection: apsw.Connection) -> tuple[int, int]:
         # First, because it says where there is no such session.
         sessions.drop_session(connection, request.session, listed=not request.turns, now_ms=now_ms)
-        tasks = end_tasks(connection, request.session, context.sealer)
+        sealer = context.sealer_of(target)
+        tasks = end_tasks(connection, request.session, sealer)
         turns = 0
         if request.turns:
-            turns = sessions.drop_turns(connection, request.session, context.sealer)
+            turns = sessions.drop_turns(connection, request.session, sealer)
         return tasks, turns
 
     with context.writing(target, create=False) as branch:

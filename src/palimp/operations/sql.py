@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import apsw
+import msgspec
 
 from ..api import OPERATIONS, RunSql, SqlResults, StatementResult, Target
 from ..errors import Invalid
@@ -20,7 +21,7 @@ def run(context: Context, target: Target, request: RunSql) -> SqlResults:
     Whether a statement only reads is SQLite's word, not the text's. The operation's own scope is
     that of a read; the one to write is asked for here, before anything is written.
     """
-    context.address(target)
+    address = context.address(target)
     statements = sql.check_statements(request.stmts)
     limits = sql.Limits(context.clock.monotonic)
     if not sql.writes_at_sight(statements):
@@ -28,6 +29,14 @@ def run(context: Context, target: Target, request: RunSql) -> SqlResults:
         if found is not None:
             return found
     _check_may_write(context, target)
+    screen = context.screen(address)
+    notes: list[str | None] = []
+    if screen is not None:
+        seen = screen.each(screen.statement, request.stmts, "stmts")
+        request = msgspec.structs.replace(request, stmts=tuple(one.item for one in seen))
+        context = screen.settled("sql.run", request)
+        statements = sql.check_statements(request.stmts)
+        notes = [one.note for one in seen]
 
     def write(connection: apsw.Connection) -> tuple[StatementResult, ...]:
         return sql.run(connection, statements, limits)
@@ -36,6 +45,12 @@ def run(context: Context, target: Target, request: RunSql) -> SqlResults:
         assert branch is not None
         answer = tuple[StatementResult, ...]
         results, txid, _ = context.commit(branch, write, answer, alone=True)
+    if screen is not None:
+        screen.record()
+        results = tuple(
+            one if note is None else msgspec.structs.replace(one, note=note)
+            for one, note in zip(results, notes, strict=True)
+        )
     return SqlResults(results=results, txid=txid)
 
 

@@ -27,6 +27,8 @@ from ..engine import Address, Engine
 from ..errors import Error, Invalid, Kept, NotFound, Unavailable, Unconfigured
 from ..ids import MAIN, NAMESPACE_CHARS_MAX, check_name, parse_database_name, random_id
 from ..observe import Metrics, logger
+from ..profile.generations import count_missing
+from ..profile.indexing import CORPORA
 from ..profile.memories import count_memories
 
 if TYPE_CHECKING:
@@ -36,8 +38,8 @@ __all__ = ["BRANCHING", "RECALLS", "Catalog", "Look", "Usage", "database", "look
 
 _LOG = logger("usage")
 # What counts as a recall, and what changes how many branches there are.
-RECALLS = frozenset({"recall", "sessions.search"})
-BRANCHING = frozenset({"branches.fork", "branches.delete"})
+RECALLS = frozenset({"recall", "ask", "sessions.search"})
+BRANCHING = frozenset({"branches.fork", "branches.delete", "extract", "reviews.merge"})
 _DAY_MS = 86_400_000
 _DAYS_DEFAULT = 30
 _FLUSH_SECONDS = 5.0
@@ -49,12 +51,15 @@ _SAMPLE_SECONDS = 60.0
 _PENDING_MAX = 100_000
 _KNOWN_MAX = 100_000
 _BATCH_MAX = 10_000
+# At its start a node goes on with what it left, and with what no other looked at for so long.
+_RESUMED_MAX = 1_000
+_FORSAKEN_MS = 600_000
 # No batch waits for longer while databases are looked into; the rest follow with the next.
 _LOOK_SECONDS = 1.0
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 # Superseded ones are kept, so they count. SQLite counts the rows of the smallest index.
 # Places of what is counted, and what is to be found out of a database, as bits.
-_WRITES, _RECALLS, _WANTED = range(3)
+_WRITES, _RECALLS, _TOKENS, _WANTED = range(4)
 _SIZE, _BRANCHES, _EXISTENCE = 1, 2, 4
 
 Key = tuple[str, str]
@@ -68,6 +73,9 @@ class Catalog(Protocol):
 
     def profiles(self, namespace: str) -> list[str]:
         """Return the databases of a namespace that it has."""
+
+    def pending(self, node: str, before: int, limit: int) -> list[tuple[str, str]]:
+        """Return databases that wait for work, of this node or not looked at since `before`."""
 
     def usage(self, namespace: str, profile: str | None, first: str, last: str) -> Span | None:
         """Return what was used from day to day; None where it never heard of that."""
@@ -95,8 +103,13 @@ class Usage:
     of five seconds, or of as long as the catalog was away.
     """
 
-    def __init__(self, catalog: Catalog, look: Look, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, catalog: Catalog, look: Look, clock: Clock, metrics: Metrics, node: str = ""
+    ) -> None:
         self._catalog = catalog
+        self._node = node
+        self._wake: Callable[[str, str], None] | None = None
+        self._unembedded: dict[Key, int] = {}
         self._look = look
         self._clock = clock
         self._metrics = metrics
@@ -131,6 +144,26 @@ class Usage:
         elif operation.name in RECALLS:
             self._add(namespace, profile, _RECALLS, 1, 0)
 
+    def spend(self, namespace: str, profile: str, tokens: int) -> None:
+        """Count tokens that models read and wrote for a database."""
+        if tokens:
+            self._add(namespace, profile, _TOKENS, tokens, 0)
+
+    def look_again(self, namespace: str, profile: str) -> None:
+        """Have a database looked into: work on it was done that nobody asked for."""
+        self._add(namespace, profile, _WRITES, 0, _SIZE)
+
+    def resume(self, wake: Callable[[str, str], None]) -> None:
+        """Have `wake` called with databases that wait for work, once the catalog answers."""
+        with self._changed:
+            self._wake = wake
+            self._start()
+
+    @property
+    def unembedded(self) -> int:
+        """How many rows wait for a vector, of databases that were looked into here."""
+        return sum(list(self._unembedded.values()))
+
     def _note(
         self, operation: Operation, namespace: str | None, profile: str | None, request: Request
     ) -> None:
@@ -154,7 +187,7 @@ class Usage:
                 if len(self._pending) >= _PENDING_MAX:
                     self._metrics.add("usage_dropped")
                     return
-                counted = self._pending[key] = [0, 0, 0]
+                counted = self._pending[key] = [0, 0, 0, 0]
                 self._start()
             counted[place] += amount
             counted[_WANTED] |= wanted
@@ -179,6 +212,7 @@ class Usage:
         """Write what there is, if the catalog takes it, and let go of the catalog."""
         with self._changed:
             self._closed = True
+            self._wake = None
             self._changed.notify()
             thread = self._thread
         if thread is not None:
@@ -200,6 +234,7 @@ class Usage:
                         self._closed
                         or self._pending
                         or self._emptied
+                        or self._wake is not None
                         # Of a flush that failed, or is to follow.
                         or self._batch is not None
                         or self._due
@@ -237,6 +272,7 @@ class Usage:
             self._flushing.release()
 
     def _flush(self, *, everything: bool = False) -> None:
+        self._resume()
         # Bounded: others go on counting.
         for _ in range(2 + _PENDING_MAX // _BATCH_MAX):
             if self._batch is None:
@@ -247,6 +283,14 @@ class Usage:
             self._batch = None
             if not (self._pending or everything):
                 return
+
+    def _resume(self) -> None:
+        wake = self._wake
+        if wake is not None:
+            before = self._clock.now_ms() - _FORSAKEN_MS
+            for name in self._catalog.pending(self._node, before, _RESUMED_MAX):
+                wake(*name)
+            self._wake = None
 
     def _cut(self, *, everything: bool) -> Batch | None:
         """Return the next batch of what was counted; None where there is nothing to say."""
@@ -263,16 +307,17 @@ class Usage:
                 if counted[_WANTED]:
                     # Written while it was looked into.
                     self._due[key[1:]] = self._due.get(key[1:], 0) | counted[_WANTED]
-                # Who recalls from names that never were makes no rows with them.
-                if counted[_WRITES] or (counted[_RECALLS] and key[1:] not in absent):
-                    counts.append(
-                        Counts(_day(key[0]), key[1], key[2], counted[_WRITES], counted[_RECALLS], 0)
-                    )
+                # Who recalls from names that never were makes no rows with them. Tokens were paid.
+                writes, recalls, tokens, _ = counted
+                if writes or tokens or (recalls and key[1:] not in absent):
+                    day, namespace, profile = key
+                    counts.append(Counts(_day(day), namespace, profile, writes, recalls, tokens))
         if not (counts or rows or gone):
             return None
         self._number += 1
         now = self._clock.now_ms()
-        return Batch(self._source, self._number, now, tuple(counts), tuple(rows), tuple(gone))
+        found = tuple(counts), tuple(rows), tuple(gone)
+        return Batch(self._source, self._number, now, *found, self._node)
 
     def _want(self, key: tuple[int, str, str]) -> None:
         """Have a database looked into as its count says."""
@@ -319,6 +364,8 @@ class Usage:
             else:
                 del self._due[key]
                 self._known.pop(key, None)
+                if row is None or row.unembedded is not None:
+                    self._unembedded.pop(key, None)
                 if row is not None:
                     rows.append(row)
                     self._remember(key, _Known(row, now))
@@ -332,8 +379,11 @@ class Usage:
 
     def _remember(self, key: Key, known: _Known) -> None:
         self._known[key] = known
+        if known.row.unembedded:
+            self._unembedded[key] = known.row.unembedded
         if len(self._known) > _KNOWN_MAX:
-            self._known.popitem(last=False)
+            oldest, _ = self._known.popitem(last=False)
+            self._unembedded.pop(oldest, None)
 
     # -- reporting --------------------------------------------------------------------------------
 
@@ -402,24 +452,29 @@ def _usage(context: Context) -> Usage:
     return usage
 
 
-def look_into(engine: Engine, clock: Clock) -> Look:
+def look_into(
+    engine: Engine, clock: Clock, embeds: Callable[[str, str], bool | None] = lambda *_: None
+) -> Look:
     """Return what looks into the databases of an engine.
 
     The size of main is read from its local file; `before` saves the request for the name, and
-    unless `branches` is set the requests that count those.
+    unless `branches` is set the requests that count those. `embeds` says whether the rows of a
+    database are to be embedded; None where nothing here could.
     """
 
     def look(
         namespace: str, profile: str, before: DatabaseRow | None, size: bool, branches: bool
     ) -> DatabaseRow | None:
         address = Address(namespace, profile)
-        found: tuple[str, int, int] | None = None
+        found: tuple[str, int, int, int | None] | None = None
         # Main is not opened for the sake of its size where only another branch was written.
         if size:
             try:
                 with engine.use(address, create=False) as branch:
                     if branch is not None:
-                        found = (branch.key[0], *branch.read(_size).value)
+                        wanted = embeds(namespace, profile)
+                        counted = branch.read(lambda c: _measure(c, wanted)).value
+                        found = (branch.key[0], *counted)
             except NotFound as error:
                 _LOG.debug("%s was deleted meanwhile: %s", address, error)
             if found is None:
@@ -433,16 +488,22 @@ def look_into(engine: Engine, clock: Clock) -> Look:
             database, levels = before.database, before.levels
         if found is None and levels is None:
             return DatabaseRow(database, None, clock.now_ms())
-        file_bytes, memories = found[1:] if found is not None else (levels or Levels(0, 0, 0))[:2]
+        file_bytes, memories = found[1:3] if found is not None else (levels or Levels(0, 0, 0))[:2]
         count = len(engine.branches(address)) if branches or levels is None else levels.branches
-        return DatabaseRow(database, Levels(file_bytes, memories, count), clock.now_ms())
+        unembedded = None if found is None else found[3]
+        measured = Levels(file_bytes, memories, count)
+        return DatabaseRow(database, measured, clock.now_ms(), unembedded)
 
     return look
 
 
-def _size(connection: apsw.Connection) -> tuple[int, int]:
+def _measure(connection: apsw.Connection, embedded: bool | None) -> tuple[int, int, int | None]:
+    """Return bytes, memories and rows that wait for a vector; None where none would get one."""
     pages, page_size = connection.pragma("page_count"), connection.pragma("page_size")
-    return pages * page_size, count_memories(connection)
+    waiting = None
+    if embedded is not None:
+        waiting = sum(count_missing(connection, corpus) for corpus in CORPORA if embedded)
+    return pages * page_size, count_memories(connection), waiting
 
 
 def _day(day: int) -> str:

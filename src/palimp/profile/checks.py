@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..api.limits import EMBEDDING_DIMENSIONS_MAX, LABEL_BYTES_MAX
+from ..api.limits import EMBEDDING_DIMENSIONS_MAX, JSON_DEPTH_MAX, LABEL_BYTES_MAX
 from ..errors import Invalid
 
 __all__ = [
@@ -23,8 +23,6 @@ __all__ = [
     "encode_json",
 ]
 
-_JSON_DEPTH_MAX = 100
-
 
 def check_text(value: str, field: str, bytes_max: int) -> str:
     """Return text that is not empty, fits and can be stored as UTF-8."""
@@ -35,6 +33,8 @@ def check_text(value: str, field: str, bytes_max: int) -> str:
         raise Invalid(
             f"{field} has {size:,} bytes, at most {bytes_max:,} are allowed; split it",
             code="payload_too_large",
+            limit=bytes_max,
+            size=size,
         )
     return value
 
@@ -96,7 +96,7 @@ def encode_json(value: Any, field: str, bytes_max: int) -> str:
     """Return canonical JSON: keys sorted, no spaces, UTF-8; the same value gives the same text.
 
     Refuses what JSON cannot say (NaN, infinities, sets of objects, keys that are no text), nesting
-    over 100 levels, and more than `bytes_max` bytes.
+    over 32 levels, and more than `bytes_max` bytes.
     """
     _check_json(value, field, 0)
     try:
@@ -107,6 +107,8 @@ def encode_json(value: Any, field: str, bytes_max: int) -> str:
         raise Invalid(
             f"{field} has {len(encoded):,} bytes as JSON, at most {bytes_max:,} are allowed",
             code="payload_too_large",
+            limit=bytes_max,
+            size=len(encoded),
         )
     return encoded.decode("utf-8")
 
@@ -117,8 +119,10 @@ def decode_json(text: str) -> Any:
 
 
 def _check_json(value: Any, field: str, depth: int) -> None:
-    if depth > _JSON_DEPTH_MAX:
-        raise Invalid(f"{field} is nested more than {_JSON_DEPTH_MAX} levels deep")
+    if depth >= JSON_DEPTH_MAX and isinstance(value, dict | list | tuple):
+        # Not where: the path there is as long as it is deep.
+        name = field.partition(".")[0].partition("[")[0]
+        raise Invalid(f"{name} is nested more than {JSON_DEPTH_MAX} levels deep; make it flatter")
     if isinstance(value, str):
         _utf8_size(value, field)
     elif isinstance(value, float):

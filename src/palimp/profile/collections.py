@@ -33,7 +33,7 @@ from .checks import (
     encode_json,
 )
 from .lazy import has_table
-from .protocols import Sealer
+from .protocols import Sealer, Undecipherable
 
 __all__ = [
     "Draft",
@@ -120,9 +120,12 @@ def upsert(
             vector = packed(draft.given.embedding, kind.metric, "embedding")
         except Error as error:
             raise in_batch(error, "items", index, len(drafts)) from error
-        metadata = None if draft.metadata is None else sealer.seal(draft.metadata)
+        metadata = None
+        if draft.metadata is not None:
+            place = ("vectors", f"{name}/{draft.given.id}", "metadata")
+            metadata = sealer.seal(draft.metadata, *place)
         connection.execute(
-            f"""INSERT INTO {_table(name)} (id, metadata, vector) VALUES (?, ?, ?)
+            f"""INSERT INTO {table_of(name)} (id, metadata, vector) VALUES (?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET metadata = excluded.metadata, vector = excluded.vector
             """,
             (draft.given.id, metadata, vector.tobytes()),
@@ -155,17 +158,18 @@ def search(
     what = f"collection {request.collection!r} has"
     _check_dimensions(request.vector, kind.dimensions, what, "vector")
     query = packed(request.vector, kind.metric, "vector")
-    table = _table(request.collection)
+    table = table_of(request.collection)
     rows: Any = connection.execute(f"SELECT handle, vector FROM {table}")
     if request.filter:
-        rows = _filtered(connection, table, request.filter, sealer)
+        rows = _filtered(connection, request.collection, request.filter, sealer)
     hits = []
     for handle, distance in nearest(rows, query, kind.metric, request.k):
         row: Any = connection.execute(
             f"SELECT id, metadata FROM {table} WHERE handle = ?", (handle,)
         ).fetchone()
         identity, metadata = row
-        hits.append(VectorHit(id=identity, distance=distance, metadata=_unsealed(metadata, sealer)))
+        metadata = _unsealed(metadata, sealer, f"{request.collection}/{identity}")
+        hits.append(VectorHit(id=identity, distance=distance, metadata=metadata))
     return tuple(hits)
 
 
@@ -177,7 +181,7 @@ def get(
     if kind is None:
         return None
     row: Any = connection.execute(
-        f"SELECT vector, metadata FROM {_table(name)} WHERE id = ?", (identity,)
+        f"SELECT vector, metadata FROM {table_of(name)} WHERE id = ?", (identity,)
     ).fetchone()
     if row is None:
         return None
@@ -186,7 +190,9 @@ def get(
         raise Internal(
             f"vector {identity!r:.80} of {name!r} is not what was written: import it anew"
         )
-    return struct.unpack(f"<{kind.dimensions}f", vector), _unsealed(metadata, sealer)
+    return struct.unpack(f"<{kind.dimensions}f", vector), _unsealed(
+        metadata, sealer, f"{name}/{identity}"
+    )
 
 
 def delete(connection: apsw.Connection, name: str, identity: str) -> bool:
@@ -194,7 +200,7 @@ def delete(connection: apsw.Connection, name: str, identity: str) -> bool:
     if find(connection, name) is None:
         return False
     rows: list[Any] = connection.execute(
-        f"DELETE FROM {_table(name)} WHERE id = ? RETURNING id", (identity,)
+        f"DELETE FROM {table_of(name)} WHERE id = ? RETURNING id", (identity,)
     ).fetchall()
     return bool(rows)
 
@@ -214,7 +220,7 @@ def list_ids(
     if find(connection, request.collection) is None:
         return (), None
     rows: list[Any] = connection.execute(
-        f"SELECT id FROM {_table(request.collection)} WHERE id > ? ORDER BY id LIMIT ?",
+        f"SELECT id FROM {table_of(request.collection)} WHERE id > ? ORDER BY id LIMIT ?",
         # No id is empty.
         (request.cursor or "", request.limit + 1),
     ).fetchall()
@@ -227,7 +233,7 @@ def info(connection: apsw.Connection, name: str) -> VectorCollection:
     kind = find(connection, name)
     if kind is None:
         return VectorCollection(name=name, metric=None, dimensions=None, count=0, txid=0)
-    count = int(connection.execute(f"SELECT count(*) FROM {_table(name)}").get)
+    count = int(connection.execute(f"SELECT count(*) FROM {table_of(name)}").get)
     return VectorCollection(
         name=name, metric=kind.metric, dimensions=kind.dimensions, count=count, txid=0
     )
@@ -235,17 +241,26 @@ def info(connection: apsw.Connection, name: str) -> VectorCollection:
 
 def list_collections(connection: apsw.Connection) -> tuple[VectorCollection, ...]:
     """Return every collection, by name."""
+    return tuple(info(connection, name) for name in list_names(connection))
+
+
+def list_names(connection: apsw.Connection) -> list[str]:
+    """Return the names of the collections, in order."""
     if not has_table(connection, _KINDS):
-        return ()
-    names: list[Any] = connection.execute(f"SELECT name FROM {_KINDS} ORDER BY name").fetchall()
-    return tuple(info(connection, name) for (name,) in names)
+        return []
+    return [name for (name,) in connection.execute(f"SELECT name FROM {_KINDS} ORDER BY name")]
+
+
+def table_of(name: str) -> str:
+    """Return the table of a collection, quoted; the name was checked: it has no quotes."""
+    return f'"{_KINDS}_{name}"'
 
 
 def drop(connection: apsw.Connection, name: str) -> bool:
     """Remove a collection with its vectors; False where there was none."""
     if find(connection, name) is None:
         return False
-    connection.execute(f"DROP TABLE {_table(name)}")
+    connection.execute(f"DROP TABLE {table_of(name)}")
     connection.execute(f"DELETE FROM {_KINDS} WHERE name = ?", (name,))
     return True
 
@@ -289,22 +304,17 @@ def _create(connection: apsw.Connection, name: str, kind: Kind) -> None:
 
 def _make(connection: apsw.Connection, name: str) -> None:
     connection.execute(
-        f"""CREATE TABLE {_table(name)} (handle INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+        f"""CREATE TABLE {table_of(name)} (handle INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
         metadata ANY, vector BLOB NOT NULL) STRICT"""
     )
 
 
-def _table(name: str) -> str:
-    """Return the table of a collection, quoted; the name was checked: it has no quotes."""
-    return f'"{_KINDS}_{name}"'
-
-
 def _filtered(
-    connection: apsw.Connection, table: str, wanted: dict[str, Any], sealer: Sealer
+    connection: apsw.Connection, name: str, wanted: dict[str, Any], sealer: Sealer
 ) -> Iterator[tuple[int, bytes]]:
-    rows: Any = connection.execute(f"SELECT handle, metadata, vector FROM {table}")
-    for handle, stored, vector in rows:
-        metadata = _unsealed(stored, sealer) or {}
+    rows: Any = connection.execute(f"SELECT handle, id, metadata, vector FROM {table_of(name)}")
+    for handle, identity, stored, vector in rows:
+        metadata = _unsealed(stored, sealer, f"{name}/{identity}") or {}
         if all(_same(metadata.get(key), value) for key, value in wanted.items()):
             yield handle, vector
 
@@ -335,8 +345,13 @@ def _metadata(given: VectorInput) -> str | None:
     return encode_json(given.metadata, "metadata", METADATA_BYTES_MAX)
 
 
-def _unsealed(stored: Any, sealer: Sealer) -> dict[str, Any] | None:
+def _unsealed(stored: Any, sealer: Sealer, identity: str) -> dict[str, Any] | None:
     if stored is None:
         return None
-    metadata: dict[str, Any] = decode_json(sealer.unseal(stored))
+    try:
+        metadata: dict[str, Any] = decode_json(
+            sealer.unseal(stored, "vectors", identity, "metadata")
+        )
+    except Undecipherable:
+        return {"decryption_failed": True}
     return metadata

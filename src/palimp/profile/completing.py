@@ -1,4 +1,4 @@
-"""What the first writes of keys, vectors and documents make, as they make it.
+"""What the first writes of keys, vectors, documents and proposals make, as they make it.
 
 So a file from elsewhere can be held against it, to the letter: what is named like a table of ours
 and has another column, a default or a check is not one of ours.
@@ -16,7 +16,8 @@ __all__ = ["complete"]
 def complete(connection: apsw.Connection, names: Sequence[str]) -> None:
     """Make those of `names` in a new database that a write would make; pass over all others."""
     # Asked of an import only; opening a folder does not wait for these.
-    from . import collections, documents, kv
+    from . import collections, documents, kv, proposals, usage
+    from .memories import dedup, states
 
-    for part in (kv.complete, collections.complete, documents.complete):
-        part(connection, names)
+    for part in (kv, collections, documents, proposals, states, usage, dedup):
+        part.complete(connection, names)

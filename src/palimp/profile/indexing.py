@@ -9,11 +9,13 @@ makes "yes, that one" findable.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import apsw
 
 from ..clock import format_ms
+from ..sealing import Undecipherable
 from .checks import decode_json
 from .protocols import Sealer
 
@@ -27,8 +29,12 @@ __all__ = [
     "add_entries",
     "drop_vectors",
     "embedding_text",
+    "is_stale",
+    "may_rebuild",
     "neighbours",
+    "note_stale",
     "piece",
+    "rebuild",
     "reindex_around",
     "remove_entries",
     "turn_text",
@@ -39,6 +45,9 @@ _CONTEXT_CHARS = 2_000
 # The model name under which vectors stand that callers hand in themselves.
 GIVEN_MODEL = "given"
 _NO_LIMIT = 1 << 62
+# In __palimp_meta: an unreadable row, or that entries are left of rows that are gone or changed.
+_STALE = "index_stale"
+_LEFT = "left"
 _MONTHS = (
     "January February March April May June July August September October November December".split()
 )
@@ -47,9 +56,9 @@ _MONTHS = (
 class Corpus(NamedTuple):
     """One kind of rows that can be searched, and the SQL that is special to it.
 
-    `source` gives text, keywords, tags, topic, kind, speaker, time of a handle; `near` the handles
-    before and after it in its session among those below `:below`, so that the state before a batch
-    can be asked for.
+    `source` gives what a row is known by, text, keywords, tags, topic, kind, speaker, time of a
+    handle; `near` the handles before and after it in its session among those below `:below`, so
+    that the state before a batch can be asked for.
     """
 
     name: str
@@ -91,14 +100,14 @@ def _beside_turn(compare: str, order: str) -> str:
 
 MEMORIES = _corpus(
     "memories",
-    """SELECT text, keywords, tags, topic, kind, speaker, observed_at
+    """SELECT id, text, keywords, tags, topic, kind, speaker, observed_at
     FROM __palimp_memories WHERE handle = ?""",
     f"""SELECT {_beside_event("<", "DESC")}, {_beside_event(">", "ASC")} FROM __palimp_memories m
     WHERE m.handle = :handle AND m.type = 'event' AND m.session IS NOT NULL""",
 )
 TURNS = _corpus(
     "turns",
-    """SELECT content, NULL, NULL, NULL, NULL, COALESCE(speaker, role), at
+    """SELECT session || '/' || seq, content, NULL, NULL, NULL, NULL, COALESCE(speaker, role), at
     FROM __palimp_turns WHERE handle = ?""",
     f"""SELECT {_beside_turn("<", "DESC")}, {_beside_turn(">", "ASC")} FROM __palimp_turns m
     WHERE m.handle = :handle""",
@@ -134,18 +143,30 @@ def piece(
     handle: int,
     sealer: Sealer,
     near: tuple[int | None, int | None],
+    *,
+    strict: bool = False,
 ) -> Piece:
-    """Return the FTS entry of a row whose neighbours are `near`."""
-    text, keywords, tags, topic, kind, speaker, at = _source(connection, corpus, handle, sealer)
+    """Return the FTS entry of a row whose neighbours are `near`.
+
+    What comes of a sealed row stands in it as hashes, of a neighbour that cannot be read nothing.
+    Raises `Undecipherable` where the row itself cannot be read, if `strict` also for a neighbour.
+    """
+    text, keywords, tags, topic, kind, speaker, at, sealed = _source(
+        connection, corpus, handle, sealer
+    )
     words = [topic, kind, *(decode_json(tags) if tags else ()), keywords]
     label = [speaker, format_ms(at, pattern=_day) if at is not None else None]
     before, after = near
+    said, dated = " ".join(filter(None, words)), " ".join(filter(None, label))
+    if sealed:
+        text, said, dated = (_hidden(connection, one, sealer) for one in (text, said, dated))
+    # Most rows have no neighbours, and each microsecond of a write is counted.
     return Piece(
         text,
-        " ".join(filter(None, words)),
-        " ".join(filter(None, label)),
-        _spoken(connection, corpus, before, sealer),
-        _spoken(connection, corpus, after, sealer),
+        said,
+        dated,
+        "" if before is None else _context(connection, corpus, before, sealer, strict=strict),
+        "" if after is None else _context(connection, corpus, after, sealer, strict=strict),
     )
 
 
@@ -155,16 +176,16 @@ def embedding_text(
     """Return what is embedded of a row and the neighbour it rests on.
 
     Measured on LoCoMo's development half: the turn before, then the turn with its speaker, is worth
-    more than the bare turn.
+    more than the bare turn. Raises `Undecipherable` where the row cannot be read.
     """
-    _, keywords, tags, topic, *_ = _source(connection, corpus, handle, sealer)
+    source = _source(connection, corpus, handle, sealer)
+    _, keywords, tags, topic, *_ = source
     before, _ = neighbours(connection, corpus, handle)
     extra = [topic, *(decode_json(tags) if tags else ()), keywords]
-    parts = [
-        _spoken(connection, corpus, before, sealer),
-        _spoken(connection, corpus, handle, sealer, chars_max=None),
-        *extra,
-    ]
+    parts = ["", _spoken(source, chars_max=None), *extra]
+    if before is not None:
+        with suppress(Undecipherable):
+            parts[0] = _spoken(_source(connection, corpus, before, sealer))
     return " ".join(filter(None, parts)), before
 
 
@@ -187,10 +208,65 @@ def remove_entries(
     statement = f"""INSERT INTO {corpus.fts}
     ({corpus.fts}, rowid, text, keywords, label, before, after)
     VALUES ('delete', ?, ?, ?, ?, ?, ?)"""
+    if sealer.token_key is not None and is_stale(connection):
+        # With which words they were added is not known; `rebuild` does without them.
+        note_stale(connection)
+        return
     for handle in handles:
         near = neighbours(connection, corpus, handle, below)
-        entry = piece(connection, corpus, handle, sealer, near)
-        connection.execute(statement, (handle, *entry))
+        try:
+            entry = piece(connection, corpus, handle, sealer, near, strict=True)
+        except Undecipherable:
+            note_stale(connection)
+        else:
+            connection.execute(statement, (handle, *entry))
+
+
+def is_stale(connection: apsw.Connection) -> bool:
+    """Whether some rows could not be read when their entries were to be written or removed."""
+    found = connection.execute("SELECT 1 FROM __palimp_meta WHERE key = ?", (_STALE,)).get
+    return found is not None
+
+
+def note_stale(
+    connection: apsw.Connection, corpus: Corpus | None = None, handle: int | None = None
+) -> None:
+    """Note that a row could not be read; without one, that entries of rows are left that changed.
+
+    Until `rebuild` no entry is removed, because nobody knows any more what stands in them.
+    """
+    value = _LEFT if corpus is None else f"{corpus.name} {handle}"
+    connection.execute(
+        """INSERT INTO __palimp_meta VALUES (?1, ?2)
+        ON CONFLICT (key) DO UPDATE SET value = ?2 WHERE value != ?3""",
+        (_STALE, value, _LEFT),
+    )
+
+
+def may_rebuild(connection: apsw.Connection, sealer: Sealer) -> bool:
+    """Whether `rebuild` would make the index better."""
+    value = connection.execute("SELECT value FROM __palimp_meta WHERE key = ?", (_STALE,)).get
+    if value is None or value == _LEFT:
+        return value is not None
+    name, _, handle = value.partition(" ")
+    corpus = next(one for one in CORPORA if one.name == name)
+    if connection.execute(corpus.source, (int(handle),)).fetchone() is None:
+        return True
+    try:
+        _source(connection, corpus, int(handle), sealer)
+    except Undecipherable:
+        return False
+    return True
+
+
+def rebuild(connection: apsw.Connection, sealer: Sealer) -> None:
+    """Write every entry anew, and let rows be embedded that could not be read before."""
+    connection.execute("DELETE FROM __palimp_meta WHERE key = ?", (_STALE,))
+    connection.execute("UPDATE __palimp_embedded SET upto = min(upto, 0) - 1")
+    for corpus in CORPORA:
+        connection.execute(f"INSERT INTO {corpus.fts} ({corpus.fts}) VALUES ('delete-all')")
+        handles: list[Any] = connection.execute(f"SELECT handle FROM {corpus.rows}").fetchall()
+        add_entries(connection, corpus, [handle for (handle,) in handles], sealer)
 
 
 def reindex_around(
@@ -224,7 +300,11 @@ def _add_entry(
     sealer: Sealer,
     near: tuple[int | None, int | None],
 ) -> None:
-    entry = piece(connection, corpus, handle, sealer, near)
+    try:
+        entry = piece(connection, corpus, handle, sealer, near)
+    except Undecipherable:
+        note_stale(connection, corpus, handle)
+        return
     connection.execute(
         f"""INSERT INTO {corpus.fts} (rowid, text, keywords, label, before, after)
         VALUES (?, ?, ?, ?, ?, ?)""",
@@ -235,7 +315,10 @@ def _add_entry(
 def drop_vectors(
     connection: apsw.Connection, corpus: Corpus, handles: Sequence[int], *, keep_given: bool
 ) -> None:
-    """Delete the vectors of these rows; with `keep_given` those a caller handed in stay."""
+    """Delete the vectors of these rows, which are on their way out.
+
+    With `keep_given` the rows stay, and so do the vectors that a caller handed in.
+    """
     if not handles:
         return
     given = connection.execute(
@@ -251,10 +334,13 @@ def drop_vectors(
             if not (keep_given and slot & 255 == given):
                 connection.execute(f"DELETE FROM {corpus.vectors} WHERE slot = ?", (slot,))
                 connection.execute(f"DELETE FROM {corpus.codes} WHERE code = ?", (code,))
-        connection.execute(
-            "UPDATE __palimp_embedded SET upto = ?1 - 1 WHERE corpus = ?2 AND upto >= ?1",
-            (handle, corpus.name),
-        )
+        if keep_given:
+            # Every mark moves, also one below the row: a batch under way is to see that a row lost
+            # its vector. Of a row that goes none is missing.
+            connection.execute(
+                "UPDATE __palimp_embedded SET upto = min(upto, ?) - 1 WHERE corpus = ?",
+                (handle, corpus.name),
+            )
 
 
 def _source(
@@ -262,24 +348,44 @@ def _source(
 ) -> tuple[Any, ...]:
     row = connection.execute(corpus.source, (handle,)).fetchone()
     assert row is not None, f"no row {handle} in {corpus.rows}"
-    text, keywords, *rest = row
-    text = sealer.unseal(text)
+    identity, text, keywords, *rest = row
+    sealed = isinstance(text, bytes)
     if corpus is TURNS:
-        text = turn_text(decode_json(text))
-    return (text, sealer.unseal(keywords) if keywords is not None else None, *rest)
+        text = turn_text(decode_json(sealer.unseal(text, "turns", identity, "content")))
+        return (text, None, *rest, sealed)
+    text = sealer.unseal(text, "memories", identity, "text")
+    if keywords is not None:
+        keywords = sealer.unseal(keywords, "memories", identity, "keywords")
+    return (text, keywords, *rest, sealed)
 
 
-def _spoken(
-    connection: apsw.Connection,
-    corpus: Corpus,
-    handle: int | None,
-    sealer: Sealer,
-    chars_max: int | None = _CONTEXT_CHARS,
+def _context(
+    connection: apsw.Connection, corpus: Corpus, handle: int, sealer: Sealer, *, strict: bool
 ) -> str:
-    if handle is None:
+    """Return what a neighbour adds to an entry."""
+    try:
+        source = _source(connection, corpus, handle, sealer)
+    except Undecipherable:
+        if strict:
+            raise
+        note_stale(connection, corpus, handle)
         return ""
-    text, _, _, _, _, speaker, _ = _source(connection, corpus, handle, sealer)
+    spoken = _spoken(source)
+    return _hidden(connection, spoken, sealer) if source[-1] else spoken
+
+
+def _spoken(source: Sequence[Any], chars_max: int | None = _CONTEXT_CHARS) -> str:
+    text, _, _, _, _, speaker, _, _ = source
     return f"{speaker}: {text[:chars_max]}" if speaker else str(text[:chars_max])
+
+
+def _hidden(connection: apsw.Connection, text: str, sealer: Sealer) -> str:
+    from .blind import hidden
+
+    key = sealer.token_key
+    if key is None:
+        raise Undecipherable("the key of the profile's words in the index is missing")
+    return hidden(connection, text, key)
 
 
 def _day(moment: Any) -> str:

@@ -91,7 +91,7 @@ def put(connection: apsw.Connection, request: PutValue, sealer: Sealer, now_ms: 
     """Set a key, also one whose time was over; return when its time will be."""
     expires_at = None if request.ttl is None else now_ms + max(1, round(request.ttl * 1000))
     meta = None if request.content_type == OCTETS else request.content_type
-    values = (request.ns, request.key, expires_at, meta, sealer.seal_data(request.data))
+    values = (request.ns, request.key, expires_at, meta, _sealed(request, sealer))
     try:
         connection.execute(_PUT, values)
     except apsw.SQLError:
@@ -117,7 +117,8 @@ def get(
     stored, meta, expires_at = row
     if expires_at is not None and expires_at <= now_ms:
         return None
-    return Stored(sealer.unseal_data(stored), OCTETS if meta is None else meta)
+    data = sealer.unseal_data(stored, "kv", _identity(ns, key), "value")
+    return Stored(data, OCTETS if meta is None else meta)
 
 
 def delete(connection: apsw.Connection, ns: str, key: str, now_ms: int) -> bool:
@@ -189,6 +190,15 @@ def complete(connection: apsw.Connection, names: Sequence[str]) -> None:
     """Make the table in a new database, where it is among `names`."""
     if _NAME in names:
         _make(connection)
+
+
+def _sealed(request: PutValue, sealer: Sealer) -> bytes:
+    return sealer.seal_data(request.data, "kv", _identity(request.ns, request.key), "value")
+
+
+def _identity(ns: str, key: str) -> str:
+    # Both may hold any character.
+    return f"{len(ns.encode())}:{ns}{key}"
 
 
 def _make(connection: apsw.Connection) -> None:

@@ -10,7 +10,7 @@ import apsw
 
 from ..errors import Unavailable
 
-__all__ = ["SCHEMA_VERSION", "check_schema", "prepare"]
+__all__ = ["SCHEMA_VERSION", "check_schema", "memories_table", "prepare"]
 
 SCHEMA_VERSION = 1
 
@@ -50,7 +50,8 @@ CREATE TABLE __palimp_memories (
     last_accessed_at INTEGER,
     derived_from TEXT,
     source_span TEXT,
-    dedup_key TEXT
+    dedup_key TEXT,
+    flags TEXT
 )
 """
 
@@ -138,6 +139,12 @@ def _vectors(corpus: str) -> tuple[str, ...]:
         code INTEGER PRIMARY KEY AUTOINCREMENT, model INTEGER NOT NULL, handle INTEGER NOT NULL,
         signs BLOB NOT NULL)""",
     )
+
+
+def memories_table(name: str) -> str:
+    """Return what makes a table with the columns of memories, where an id may stand twice."""
+    statement = _MEMORIES.replace("__palimp_memories", name)
+    return statement.replace(" AUTOINCREMENT", "").replace("TEXT NOT NULL UNIQUE", "TEXT NOT NULL")
 
 
 def prepare(connection: apsw.Connection) -> None:

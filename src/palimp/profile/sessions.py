@@ -16,6 +16,7 @@ from ..api.limits import (
 )
 from ..clock import parse_ms
 from ..errors import Invalid, NotFound
+from ..sealing import PLACEHOLDER, Undecipherable
 from .checks import (
     check_embedding,
     check_integer,
@@ -97,7 +98,7 @@ def append(
                 seq,
                 turn.given.role,
                 turn.given.speaker,
-                sealer.seal(turn.content),
+                sealer.seal(turn.content, "turns", f"{session}/{seq}", "content"),
                 turn.at,
                 now_ms,
             ),
@@ -114,15 +115,19 @@ def append(
 def turn_fields(row: Sequence[Any], sealer: Sealer) -> dict[str, Any]:
     """Return the fields of `Turn` from a row of `TURN_COLUMNS`."""
     session, seq, role, content, speaker, at, created_at = row
-    return {
+    fields = {
         "session": session,
         "seq": seq,
         "role": role,
-        "content": decode_json(sealer.unseal(content)),
         "speaker": speaker,
         "at": at,
         "created_at": created_at,
     }
+    try:
+        content = decode_json(sealer.unseal(content, "turns", f"{session}/{seq}", "content"))
+    except Undecipherable:
+        return {**fields, "content": {"text": PLACEHOLDER}, "decryption_failed": True}
+    return {**fields, "content": content}
 
 
 def window(connection: apsw.Connection, request: Window, sealer: Sealer) -> tuple[Turn, ...]:
@@ -145,7 +150,13 @@ def check_window(request: Window) -> None:
 
 
 def drop_turns(connection: apsw.Connection, session: str, sealer: Sealer) -> int:
-    """Remove a transcript with its index entries and vectors; return how many turns it had."""
+    """Remove a transcript with its index entries and vectors; return how many turns it had.
+
+    What was proposed from it and quotes it goes too.
+    """
+    # Not before: opening a folder does not wait for it.
+    from .proposals import remove_of
+
     rows: list[Any] = connection.execute(
         "SELECT handle FROM __palimp_turns WHERE session = ?", (session,)
     ).fetchall()
@@ -153,6 +164,7 @@ def drop_turns(connection: apsw.Connection, session: str, sealer: Sealer) -> int
     remove_entries(connection, TURNS, handles, sealer)
     drop_vectors(connection, TURNS, handles, keep_given=False)
     connection.execute("DELETE FROM __palimp_turns WHERE session = ?", (session,))
+    remove_of(connection, session=session)
     return len(handles)
 
 

@@ -17,6 +17,7 @@ import hashlib
 import math
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -24,16 +25,16 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from .indexing import GIVEN_MODEL, MEMORIES, Corpus, embedding_text
-from .protocols import Embedder, Sealer
+from .generations import Missing, check_dimensions, drop_older, model_number, register
+from .indexing import GIVEN_MODEL, Corpus, embedding_text
+from .protocols import Sealer, Undecipherable
 
 __all__ = [
-    "Batch",
     "CodeIndex",
-    "Missing",
     "QueryVector",
+    "Stored",
     "cosines",
-    "missing_vectors",
+    "having",
     "nearest",
     "sign_codes",
     "store_given",
@@ -41,7 +42,6 @@ __all__ = [
     "unit",
 ]
 
-_MODELS_MAX = 255
 _CODE_BITS = 1_024
 _CODE_WORDS = _CODE_BITS // 64
 _SIDE = 32
@@ -62,19 +62,11 @@ class QueryVector(NamedTuple):
     vector: Floats
 
 
-class Missing(NamedTuple):
-    """A row without a vector: what to embed, and the neighbour the text rests on."""
+class Stored(NamedTuple):
+    """How many rows got their vector, and how many vectors of older generations went for it."""
 
-    handle: int
-    text: str
-    before: int | None
-
-
-class Batch(NamedTuple):
-    """Rows to embed, and the mark they were looked up from."""
-
-    upto: int
-    rows: list[Missing]
+    rows: int
+    dropped: int
 
 
 class CodeIndex:
@@ -86,30 +78,44 @@ class CodeIndex:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._parts: dict[tuple[str, int], _Codes] = {}
+        # By name: the number of a model that is gone is given to another one.
+        self._parts: dict[tuple[str, str], _Codes] = {}
 
     def search(
         self,
         connection: apsw.Connection,
         corpus: Corpus,
-        model: int,
-        query: Floats,
+        query: QueryVector,
         limit: int,
         allowed: Handles | None,
     ) -> list[int]:
         """Return the handles of the `limit` codes nearest to `query`, in no particular order."""
+        known = model_number(connection, query.model)
+        assert known is not None, f"nothing here has a vector of {query.model}"
         with self._lock:
-            key = (corpus.name, model)
+            key = (corpus.name, query.model)
             codes = self._parts.get(key)
             if codes is None or codes.worn_out:
+                self._drop_gone(connection)
                 codes = self._parts[key] = _Codes()
-            codes.catch_up(connection, corpus, model)
-            return codes.nearest(query, limit, allowed)
+            codes.catch_up(connection, corpus, known[0])
+            return codes.nearest(query.vector, limit, allowed)
 
-    def bury(self, corpus: Corpus, model: int, handles: Iterable[int]) -> None:
+    def sample(self, corpus: Corpus, model: str, count: int) -> list[int]:
+        """Return up to `count` handles spread over all that the last search of a model knew."""
+        with self._lock:
+            codes = self._parts.get((corpus.name, model))
+            return [] if codes is None else codes.sample(count)
+
+    def bury(self, corpus: Corpus, model: str, handles: Iterable[int]) -> None:
         """Never offer these handles again: they have no vector of this model any more."""
         with self._lock:
             self._parts[corpus.name, model].bury(handles)
+
+    def _drop_gone(self, connection: apsw.Connection) -> None:
+        for key in list(self._parts):
+            if model_number(connection, key[1]) is None:
+                del self._parts[key]
 
 
 class _Codes:
@@ -167,6 +173,13 @@ class _Codes:
         found: list[int] = np.unique(handles[chosen[distance[chosen] != _FAR]]).tolist()
         return found
 
+    def sample(self, count: int) -> list[int]:
+        there = self._handles[: self._size]
+        there = there[there >= 0]
+        places = np.linspace(0, there.size - 1, min(count, there.size)).astype(np.int64)
+        found: list[int] = np.unique(there[places]).tolist()
+        return found
+
     def bury(self, handles: Iterable[int]) -> None:
         gone = np.isin(self._handles[: self._size], list(handles))
         self._dead += int(gone.sum())
@@ -185,14 +198,6 @@ def unit(values: Sequence[float] | Floats) -> Floats:
     return (vector / math.sqrt(float(vector @ vector))).astype(np.float32)
 
 
-def model_number(connection: apsw.Connection, name: str) -> tuple[int, int] | None:
-    """Return number and dimensions of a model that has vectors here, or None."""
-    row: tuple[int, int] | None = connection.execute(
-        "SELECT model, dimensions FROM __palimp_models WHERE name = ?", (name,)
-    ).fetchone()
-    return row
-
-
 def store_given(
     connection: apsw.Connection, corpus: Corpus, handle: int, values: Sequence[float]
 ) -> str | None:
@@ -200,7 +205,7 @@ def store_given(
 
     The first vector given decides the dimension of this profile's given vectors.
     """
-    model, dimensions = _register(connection, GIVEN_MODEL, len(values))
+    model, dimensions = register(connection, GIVEN_MODEL, len(values))
     if dimensions != len(values):
         return (
             f"stored without its embedding: it has {len(values):,} dimensions, the given "
@@ -210,60 +215,31 @@ def store_given(
     return None
 
 
-def missing_vectors(
-    connection: apsw.Connection, corpus: Corpus, model_name: str, sealer: Sealer, limit: int
-) -> Batch:
-    """Return up to `limit` rows, oldest first, that have no vector of this model yet.
-
-    Tasks are never embedded.
-    """
-    known = model_number(connection, model_name)
-    model = known[0] if known else 0
-    upto = _upto(connection, corpus, model)
-    never = "r.type != 'task' AND" if corpus is MEMORIES else ""
-    rows: list[Any] = connection.execute(
-        f"""SELECT r.handle FROM {corpus.rows} r WHERE {never} r.handle > :upto AND NOT EXISTS
-        (SELECT 1 FROM {corpus.vectors} v WHERE v.slot = (r.handle << 8 | :model))
-        ORDER BY r.handle LIMIT :limit""",
-        {"upto": upto, "model": model, "limit": limit},
-    ).fetchall()
-    return Batch(
-        upto,
-        [
-            Missing(handle, *embedding_text(connection, corpus, handle, sealer))
-            for (handle,) in rows
-        ],
-    )
-
-
 def store_missing(
     connection: apsw.Connection,
     corpus: Corpus,
-    embedder: Embedder,
-    batch: Batch,
+    model: str,
+    rows: Sequence[Missing],
     vectors: Floats,
     sealer: Sealer,
-) -> int:
-    """Store embedded rows; return how many. A row whose text changed meanwhile stays a job."""
-    model, dimensions = _register(connection, embedder.name, embedder.dimensions)
-    rows = batch.rows
-    assert vectors.shape == (len(rows), dimensions), f"{embedder.name} gave {vectors.shape}"
+) -> Stored:
+    """Store the vectors of rows that were embedded; what they have of other generations goes.
+
+    A row whose text changed meanwhile, or that is gone, is passed over: it stays a job, or is none.
+    Raises `Unavailable` where the model gave vectors of other dimensions before.
+    """
+    number = check_dimensions(connection, model, vectors.shape[1])
     current = []
     for place, row in enumerate(rows):
         exists = connection.execute(
             f"SELECT 1 FROM {corpus.rows} WHERE handle = ?", (row.handle,)
         ).get
-        if exists and embedding_text(connection, corpus, row.handle, sealer) == row[1:]:
-            current.append(place)
+        with suppress(Undecipherable):
+            if exists and embedding_text(connection, corpus, row.handle, sealer) == row[1:]:
+                current.append(place)
     handles = [rows[place].handle for place in current]
-    _put(connection, corpus, model, handles, vectors[current])
-    if len(current) == len(rows) and _upto(connection, corpus, model) == batch.upto:
-        connection.execute(
-            """INSERT INTO __palimp_embedded (corpus, model, upto) VALUES (?1, ?2, ?3)
-            ON CONFLICT (corpus, model) DO UPDATE SET upto = ?3""",
-            (corpus.name, model, rows[-1].handle),
-        )
-    return len(handles)
+    _put(connection, corpus, number, handles, vectors[current])
+    return Stored(len(handles), drop_older(connection, corpus, number, handles))
 
 
 def nearest(
@@ -281,7 +257,7 @@ def nearest(
     known = model_number(connection, query.model)
     if known is None:
         return f"no row has a vector of {query.model}"
-    model, dimensions = known
+    dimensions = known[1]
     if dimensions != query.vector.size:
         return (
             f"the query has {query.vector.size:,} dimensions, vectors of {query.model} here have "
@@ -289,10 +265,10 @@ def nearest(
         )
     if not query.vector.any():
         return f"{query.model} knows no word of the query"
-    near = index.search(connection, corpus, model, query.vector, limit * _RESCORED_A_ROW, allowed)
+    near = index.search(connection, corpus, query, limit * _RESCORED_A_ROW, allowed)
     exact = cosines(connection, corpus, query, near)
     if len(exact) < len(near):
-        index.bury(corpus, model, set(near) - exact.keys())
+        index.bury(corpus, query.model, set(near) - exact.keys())
     best = sorted(exact, key=lambda handle: (-exact[handle], handle))[:limit]
     return {handle: exact[handle] for handle in best}
 
@@ -317,22 +293,24 @@ def cosines(
     return dict(zip([row[0] for row in rows], values.tolist(), strict=True))
 
 
-def _upto(connection: apsw.Connection, corpus: Corpus, model: int) -> int:
-    found = connection.execute(
-        "SELECT upto FROM __palimp_embedded WHERE corpus = ? AND model = ?", (corpus.name, model)
-    ).get
-    return int(found or 0)
-
-
-def _register(connection: apsw.Connection, name: str, dimensions: int) -> tuple[int, int]:
-    known = model_number(connection, name)
-    if known is None:
-        connection.execute(
-            "INSERT INTO __palimp_models (name, dimensions) VALUES (?, ?)", (name, dimensions)
-        )
-        known = (connection.last_insert_rowid(), dimensions)
-        assert known[0] <= _MODELS_MAX, "more models than a slot can number"
-    return known
+def having(
+    connection: apsw.Connection, corpus: Corpus, models: Sequence[str], handles: Iterable[int]
+) -> set[int]:
+    """Return those of the rows that have a vector of one of these models."""
+    found: set[int] = set()
+    wanted = np.fromiter(handles, np.int64)
+    for name in models:
+        known = model_number(connection, name)
+        if known is not None and wanted.size:
+            found.update(
+                handle
+                for (handle,) in connection.execute(
+                    f"""SELECT v.slot >> 8 FROM carray(?) c
+                    JOIN {corpus.vectors} v ON v.slot = c.value""",
+                    (apsw.carray((wanted << 8) | known[0]),),
+                )
+            )
+    return found
 
 
 def _put(

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import structs
 
 from ..errors import Internal, Unavailable
 from ..ids import random_id
+from .changing import change_object
 from .protocol import AlreadyThere, ObjectStore
 
-__all__ = ["identify"]
+__all__ = ["Identity", "identify", "mark_sealed", "recognise"]
 
 _KEY = "v1/store.json"
 _FORMAT = 1
 
 
-class _Identity(msgspec.Struct, frozen=True, kw_only=True):
+class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The id of a store, and whether it may hold sealed objects."""
+
     format: int
     id: str
+    sealed: bool = False
 
 
 def identify(store: ObjectStore) -> str:
@@ -24,20 +29,36 @@ def identify(store: ObjectStore) -> str:
 
     Raises `Unavailable` (reason `format`) where a newer release says how the store is laid out.
     """
+    return recognise(store).id
+
+
+def recognise(store: ObjectStore) -> Identity:
+    """Return what a store is; as `identify`."""
     while True:
         found = store.get(_KEY)
         if found is not None:
             return _decode(store, found.data)
         try:
-            fresh = _Identity(format=_FORMAT, id=random_id("store"))
+            fresh = Identity(format=_FORMAT, id=random_id("store"))
             store.create(_KEY, msgspec.json.encode(fresh))
         except AlreadyThere:
             continue
 
 
-def _decode(store: ObjectStore, data: bytes) -> str:
+def mark_sealed(store: ObjectStore) -> None:
+    """Note for ever that the store may hold sealed objects; before the first is written."""
+
+    def marked(data: bytes | None) -> bytes | None:
+        assert data is not None, "a store that was recognised"
+        found = _decode(store, data)
+        return None if found.sealed else msgspec.json.encode(structs.replace(found, sealed=True))
+
+    change_object(store, _KEY, marked)
+
+
+def _decode(store: ObjectStore, data: bytes) -> Identity:
     try:
-        found = msgspec.json.decode(data, type=_Identity)
+        found = msgspec.json.decode(data, type=Identity)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Internal(f"{store.name}: {_KEY} is damaged: {error}") from error
     if found.format > _FORMAT:
@@ -46,4 +67,4 @@ def _decode(store: ObjectStore, data: bytes) -> str:
             "release that wrote it, or a newer one",
             reason="format",
         )
-    return found.id
+    return found

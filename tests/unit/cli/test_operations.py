@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -27,12 +28,30 @@ COMMANDS = {
     "memories.list": "memory list alice",
     "memories.history": "memory history alice {id}",
     "recall": "memory recall alice hello",
+    # Nobody has memories, so that no model is called.
+    "ask": "ask nobody hello",
+    "memories.archive": "lifecycle archive alice {id}",
+    "memories.restore": "lifecycle restore alice {id}",
+    "memories.hold": "lifecycle hold alice {id} --reason claim",
+    "memories.release": "lifecycle release alice {id}",
+    "memories.delete": "lifecycle delete alice {id}",
+    "memories.move": "lifecycle move alice restore --state soft_deleted --type fact",
+    "memories.events": "lifecycle events alice {id}",
+    "memories.lineage": "lifecycle lineage alice {id}",
+    "memories.feedback": "memory feedback alice {id} useful",
     "memories.supersede": "memory supersede alice {id} goodbye",
     "memories.forget": "memory forget alice {id}",
     "sessions.append": "session append alice s1 user hello",
     "sessions.list": "session list alice",
     "sessions.window": "session window alice s1",
     "sessions.search": "session search alice s1 hello",
+    "extract": "extract alice --session s1 --method rules --review",
+    "proposals.list": "proposals list alice@{review}",
+    "proposals.get": "proposals show alice@{review} {proposal}",
+    "proposals.decide": "proposals dismiss alice@{review} {proposal}",
+    "reviews.show": "review show alice {review}",
+    "reviews.merge": "review merge alice {review}",
+    "lineage.forget": "lineage forget alice --session s1",
     "sessions.end": "session end alice s1",
     "documents.insert": 'docs insert alice trips {{"seat":12}}',
     "documents.index": "docs index alice trips seat",
@@ -56,6 +75,12 @@ COMMANDS = {
     "vectors.delete": "vectors delete alice docs a",
     "vectors.drop": "vectors drop alice docs",
     "sql.run": "sql alice CREATE/**/TABLE/**/t(a)",
+    "erasures.create": "erasure request alice {id} --grace 3600",
+    "erasures.list": "erasure list alice",
+    "erasures.get": "erasure status alice {erasure}",
+    "erasures.run": "erasure run alice {erasure}",
+    "erasures.cancel": "erasure cancel alice {erasure}",
+    "subject.export": "subject export alice --out held",
     "checkpoints.create": "branch checkpoint alice before",
     "checkpoints.list": "branch checkpoints alice",
     "points.list": "branch points alice",
@@ -79,6 +104,8 @@ COMMANDS = {
     "tokens.mint_database": "token create acme--alice",
     "tokens.mint_namespace": "token create-ns acme",
     "databases.delete": "db delete acme--alice --yes",
+    "embed.status": "embed status alice",
+    "embed.reembed": "embed reembed alice",
     "policy.set_namespace": 'policy set acme --policy {{"audit":{{"enabled":true}}}}',
     "policy.get_namespace": "policy get acme",
     "policy.set_profile": "policy clear acme --profile alice",
@@ -87,6 +114,13 @@ COMMANDS = {
     "audit.verify": "audit verify acme",
     "usage.database": "db usage default--alice",
     "usage.namespace": "namespace usage default",
+    "keys.status": "keys status",
+    "keys.profiles": "keys status --namespace default",
+    "keys.rotate": "keys rotate",
+    "keys.reencrypt": "keys reencrypt alice",
+    "keys.seal_fields": "keys seal-fields --namespace default",
+    "keys.retire": "keys retire --namespace default",
+    "keys.retire_masters": "keys retire",
     "namespaces.list": "namespace list",
     "namespaces.delete": "namespace delete default --yes",
 }
@@ -94,7 +128,7 @@ COMMANDS = {
 NO_TXID = {"branches.delete", "checkpoints.delete", "maintain"} | {
     name
     for name in OPERATIONS
-    if name.startswith(("databases.", "namespaces.", "tokens.", "policy."))
+    if name.startswith(("databases.", "erasures.", "keys.", "namespaces.", "tokens.", "policy."))
 }
 
 
@@ -129,6 +163,9 @@ def place(
     monkeypatch.chdir(tmp_path)
     # Else there is no key to sign tokens with.
     monkeypatch.setenv("PALIMP_SINGLE_NODE", "1")
+    monkeypatch.setenv("PALIMP_MASTER_KEY", base64.b64encode(b"k" * 32).decode())
+    monkeypatch.setenv("PALIMP_ASSISTANT_PROVIDER", "openai")
+    monkeypatch.setenv("PALIMP_ASSISTANT_BASE_URL", "http://127.0.0.1:9/v1")
     if WITH_CATALOG:
         monkeypatch.setenv("PALIMP_CATALOG_URL", f"sqlite:///{tmp_path}/catalog.db")
     if request.param == "folder":
@@ -153,17 +190,22 @@ def test_every_command_does_its_operation_in_json_and_names_the_txid_of_a_write(
         return original(self, operation, *more)
 
     monkeypatch.setattr(Client, "call", call)
-    identity = ""
+    identity = erasure = review = proposal = ""
     for operation, command in COMMANDS.items():
         if operation.startswith("usage.") and not WITH_CATALOG:
             continue
         called.clear()
-        words = command.format(id=identity).split()
+        named = {"id": identity, "erasure": erasure, "review": review, "proposal": proposal}
+        words = command.format(**named).split()
         found = CliRunner().invoke(cli, [*words, "--json", *place], catch_exceptions=False)
         assert found.exit_code == 0, (command, found.output)
         assert operation in called, command
         answer = json.loads(found.stdout)
         identity = identity or answer["id"]
+        if operation == "erasures.create":
+            erasure = answer["id"]
+        if operation == "extract":
+            review, proposal = answer["review"]["review"], answer["proposals"][0]["id"]
         row = OPERATIONS[operation]
         fields = {field.name for field in msgspec.structs.fields(row.result)}
         if row.writes:

@@ -29,8 +29,8 @@ WITHOUT_A_PLACE = {
     "setup": "writes the files of agent tools",
 }
 ONLY_ON_A_FOLDER = ("restore",)
-# Changes the keys of a folder, which no process has to open for that.
-BESIDE = {("token", "rotate")}
+# One changes the keys of a folder, which no process has to open for that; one reads a receipt.
+BESIDE = {("token", "rotate"), ("erasure", "verify")}
 
 
 def test_a_folder_unless_a_node_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +128,8 @@ def words(path: tuple[str, ...], folder: Path) -> list[str]:
             file = parameter.name == "file" and path[0] != "export"
             name = "acme--alice" if path[0] in ("db", "token") else "alice"
             json = parameter.name in ("filter", "update")
+            if isinstance(parameter.type, click.Choice):
+                name = parameter.type.choices[0]
             given.append(str(folder / "file") if file else "{}" if json else name)
         elif parameter.name == "yes":
             given.append("--yes")

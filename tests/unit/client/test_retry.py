@@ -145,6 +145,26 @@ def test_what_does_not_pass_is_raised_at_once(
     assert pauses.all == []
 
 
+@pytest.mark.parametrize("case", [reset_after, silent_after, half])
+def test_a_question_that_a_model_may_be_answering_is_not_asked_again(
+    gate: Gate, connect: Connect, alice: palimp.Profile, case: Action
+) -> None:
+    hasty = connect(timeout=0.3).profile(alice.name)
+    gate.script = [case]
+    with pytest.raises(palimp.Unavailable, match="ask"):
+        hasty.ask("which seat?")
+    assert len(gate.seen) == 1
+    gate.script = [error(503, "unavailable", details={"reason": "malformed"})]
+    with pytest.raises(palimp.Unavailable):
+        alice.ask("which seat?")
+    assert len(gate.seen) == 2
+    # What never reached a model is.
+    gate.script = [error(429, "overloaded")]
+    with pytest.raises(palimp.Unconfigured):
+        alice.ask("which seat?")
+    assert len(gate.seen) == 4
+
+
 def test_a_write_that_took_too_long_can_be_asked_for_by_its_id(
     gate: Gate, alice: palimp.Profile
 ) -> None:

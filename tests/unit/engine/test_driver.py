@@ -46,6 +46,10 @@ DB = "db_1"
 TRIES = 20
 
 
+def uncleansed(_timeline: object, _txid: int) -> None:
+    raise AssertionError("nothing is being erased")
+
+
 class Pages:
     """A tiny database of pages, shipped as real segments."""
 
@@ -246,8 +250,8 @@ def test_forks_by_name_and_point(store: ObjectStore) -> None:
     pages = Pages()
     drive(ship(lane, pages.piece(lane, 3, [b"a", b"b"])), out)
     drive(ship(lane, pages.piece(lane, 5, [b"c"])), out)
-    early = drive(fork(DB, Wanted("main", "early", 3)), out)
-    late = drive(fork(DB, Wanted("main", "late")), out)
+    early = drive(fork(DB, Wanted("main", "early", 3), uncleansed), out)
+    late = drive(fork(DB, Wanted("main", "late"), uncleansed), out)
     assert (early.txid, late.txid) == (3, 5)
     assert [found[:2] for found in drive(list_branches(DB), out)] == [
         ("main", "main"),
@@ -258,11 +262,11 @@ def test_forks_by_name_and_point(store: ObjectStore) -> None:
     made = manifest(store, early.branch_id)
     assert (made.commit_pages, made.checksum) == (held.commit, held.checksum)
     with pytest.raises(Conflict, match="'late' exists"):
-        drive(fork(DB, Wanted("main", "late")), out)
+        drive(fork(DB, Wanted("main", "late"), uncleansed), out)
     with pytest.raises(Invalid, match="txid 4 is no boundary; the nearest are 3 and 5"):
-        drive(fork(DB, Wanted("main", "between", 4)), out)
+        drive(fork(DB, Wanted("main", "between", 4), uncleansed), out)
     with pytest.raises(NotFound, match="never written"):
-        drive(fork(DB, Wanted("nobody", "x")), out)
+        drive(fork(DB, Wanted("nobody", "x"), uncleansed), out)
     child = drive(take_ownership(DB, early.branch_id, "b"), out)
     assert child.first_txid == 4
     assert "between" not in [name for name, *_ in drive(list_branches(DB), out)]
@@ -399,11 +403,11 @@ def test_requests_an_operation_costs() -> None:
     lane = drive(take_ownership(DB, "main", "a"), out).lane
     pages = Pages()
     assert cost(ship(lane, pages.piece(lane, 1, [b"x"]))) == 2
-    assert cost(fork(DB, Wanted("main", "f"))) == 5
+    assert cost(fork(DB, Wanted("main", "f"), uncleansed)) == 5
     for txid in (2, 3):
         assert cost(ship(lane, pages.piece(lane, txid, [b"y"]))) == 2
     # The snapshot, the history object, the manifest.
     assert cost(rebase(lane, pages.snapshot(3))) == 3
-    assert cost(fork(DB, Wanted("main", "g"))) == 5
+    assert cost(fork(DB, Wanted("main", "g"), uncleansed)) == 5
     # An old point: the history is read once, because it does not change meanwhile.
-    assert cost(fork(DB, Wanted("main", "h", 2))) == 6
+    assert cost(fork(DB, Wanted("main", "h", 2), uncleansed)) == 6

@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from typing import Literal
 
 import pytest
 
@@ -152,7 +153,7 @@ def test_never_read_it_lets_nothing_out_and_removes_nothing(
     with pytest.raises(Unavailable):
         policies.effective("acme", "alice")
     with caplog.at_level(logging.ERROR):
-        assert not policies.may_embed("acme", "alice", local=True)
+        assert not policies.may_embed("acme", "alice", egress="none")
         assert policies.history("acme", "alice") == (1_000_000, None)
         assert policies.lenient("acme", "alice").memory_event_max_age_secs is None
     assert caplog.text.count("cannot be read") == 3
@@ -165,23 +166,26 @@ def test_a_damaged_policy_is_as_one_that_cannot_be_read(world: World) -> None:
     assert found is not None
     world.inner.replace(KEY, b"{", found.version)
     world.clock.advance(31)
-    assert policies.may_embed("acme", "alice", local=False)
-    assert not world.node().may_embed("acme", "alice", local=True)
+    assert policies.may_embed("acme", "alice", egress="outside")
+    assert not world.node().may_embed("acme", "alice", egress="none")
 
 
 @pytest.mark.parametrize(
-    ("word", "local", "may"),
+    ("word", "egress", "may"),
     [
-        ("allow", False, True),
-        ("self_hosted_only", True, True),
-        ("self_hosted_only", False, False),
-        ("deny", True, False),
+        ("allow", "outside", True),
+        ("self_hosted_only", "none", True),
+        ("self_hosted_only", "self_hosted", True),
+        ("self_hosted_only", "outside", False),
+        ("deny", "none", False),
     ],
 )
-def test_what_may_be_embedded(world: World, word: str, local: bool, may: bool) -> None:
+def test_what_may_be_embedded(
+    world: World, word: str, egress: Literal["none", "self_hosted", "outside"], may: bool
+) -> None:
     policies = world.node()
     policies.set_namespace("acme", {"ai_egress.embed": word})
-    assert policies.may_embed("acme", "alice", local=local) is may
+    assert policies.may_embed("acme", "alice", egress=egress) is may
 
 
 def test_changes_at_once_lose_none(world: World) -> None:

@@ -71,7 +71,7 @@ def test_the_full_set_has_the_default_one_and_the_names_of_the_issue() -> None:
     names = list(selected("all", pinned=False, read_only=False))
     assert names == list(TOOLS)
     assert {
-        "memory_ingest", "memory_sessions_list", "memory_session_end", "memory_append",
+        "memory_ask", "memory_ingest", "memory_sessions_list", "memory_session_end", "memory_append",
         "memory_window", "memory_search", "memory_profiles_list", "branch_create",
         "branch_checkpoint", "branch_rewind", *DEFAULT,
     } <= set(names)  # fmt: skip

@@ -39,9 +39,38 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "MEMOTURN_PITR_SNAPSHOT_RETENTION_SECS": ("7200", 7_200),
     "MEMOTURN_POLICY_CACHE_SECS": ("10", 10.0),
     "MEMOTURN_AUDIT_FLUSH_MS": ("500", 500),
+    "MEMOTURN_EMBED_PROVIDER": ("none", "none"),
+    "MEMOTURN_EMBED_MODEL": ("voyage-3-lite", "voyage-3-lite"),
+    "MEMOTURN_EMBED_BASE_URL": ("http://127.0.0.1/v1", "http://127.0.0.1/v1"),
+    "MEMOTURN_EMBED_API_KEY": ("pa-secret", "pa-secret"),
+    "MEMOTURN_EMBED_SELF_HOSTED_HOSTS": ("a.example.com", "a.example.com"),
+    "MEMOTURN_EXTRACT_API_KEY": ("sk-ant-secret", "sk-ant-secret"),
+    "MEMOTURN_EXTRACT_MODEL": ("claude-sonnet", "claude-sonnet"),
+    "MEMOTURN_ASSISTANT_API_KEY": ("sk-ant-secret", "sk-ant-secret"),
+    "MEMOTURN_ASSISTANT_MODEL": ("claude-haiku", "claude-haiku"),
     "MEMOTURN_URL": ("http://10.0.0.7:8080", "http://10.0.0.7:8080"),
     "MEMOTURN_TOKEN": ("token", "token"),
     "MEMOTURN_SOURCE": ("planner", "planner"),
+    "MEMORIA_EMBEDDING_PROVIDER": ("none", "none"),
+    "MEMORIA_EMBEDDING_MODEL": ("BAAI/bge-m3", "BAAI/bge-m3"),
+    "MEMORIA_EMBEDDING_DIM": ("1024", 1_024),
+    "MEMORIA_EMBEDDING_API_KEY": ("sk-secret", "sk-secret"),
+    "MEMORIA_EMBEDDING_BASE_URL": ("http://127.0.0.1/v1", "http://127.0.0.1/v1"),
+    "MEMORIA_EMBEDDING_ENDPOINTS": ('[{"url": "http://a/v1"}]', '[{"url": "http://a/v1"}]'),
+    "MEMORIA_LLM_API_KEY": ("sk-secret", "sk-secret"),
+    "MEMORIA_LLM_BASE_URL": ("http://127.0.0.1/v1", "http://127.0.0.1/v1"),
+    "MEMORIA_LLM_MODEL": ("qwen3", "qwen3"),
+    "LLM_API_KEY": ("sk-secret", "sk-secret"),
+    "LLM_BASE_URL": ("http://127.0.0.1/v1", "http://127.0.0.1/v1"),
+    "LLM_MODEL": ("qwen3", "qwen3"),
+}
+# What has to be set as well for a name to be that system's, or for its value to be of use.
+BESIDE: dict[str, dict[str, str]] = {
+    "MEMOTURN_EMBED_BASE_URL": {"PALIMP_EMBED_PROVIDER": "openai"},
+    "MEMORIA_EMBEDDING_BASE_URL": {"PALIMP_EMBED_PROVIDER": "openai"},
+    "LLM_API_KEY": {"MEMORIA_DB_NAME": "memoria"},
+    "LLM_BASE_URL": {"MEMORIA_DB_NAME": "memoria"},
+    "LLM_MODEL": {"MEMORIA_DB_NAME": "memoria"},
 }
 
 
@@ -51,24 +80,25 @@ def test_every_name_is_once_in_the_table_and_sets_what_exists() -> None:
     known = {field.name for field in msgspec.structs.fields(Settings)} | set(CLIENT_ONLY)
     for alias in ALIASES:
         assert alias.setting in known, alias.variable
-        assert alias.variable.startswith(DIALECTS[alias.dialect])
+        assert alias.variable.startswith((DIALECTS[alias.dialect], "LLM_"))
 
 
 @pytest.mark.parametrize("variable", SAMPLES)
 def test_each_name_sets_what_it_means(variable: str) -> None:
     given, meant = SAMPLES[variable]
     (setting,) = [alias.setting for alias in ALIASES if alias.variable == variable]
+    beside = BESIDE.get(variable, {})
     if setting in (*CLIENT_ONLY, "source"):
         assert client_environment({variable: given}) == {setting: meant}
     if setting not in CLIENT_ONLY:
-        assert getattr(load_settings({}, {variable: given}), setting) == meant
+        assert getattr(load_settings({}, {variable: given, **beside}), setting) == meant
     ours = f"{PREFIX}{setting.upper()}"
     # Both names, one value: nothing to refuse.
-    both = {variable: given, ours: str(meant) if isinstance(meant, str) else given}
+    both = {variable: given, ours: str(meant) if isinstance(meant, str) else given, **beside}
     if setting not in CLIENT_ONLY:
         assert getattr(load_settings({}, both), setting) == meant
     with pytest.raises(Invalid) as caught:
-        load_settings({}, {variable: given, ours: "something else"})
+        load_settings({}, {variable: given, ours: "something else", **beside})
     assert variable in str(caught.value)
     assert ours in str(caught.value)
     assert setting not in SECRETS or given not in str(caught.value)
@@ -87,6 +117,9 @@ def test_each_name_sets_what_it_means(variable: str) -> None:
         ("MEMOTURN_PITR_RETENTION_SECS", "0", "pitr_retention_secs", 1 << 31),
         ("MEMOTURN_PLATFORM_KEY", "", "platform_key", None),
         ("MEMOTURN_DATA_DIR", "", "data_dir", "./memory"),
+        ("MEMORIA_EMBEDDING_PROVIDER", "mock", "embed_provider", "bundled"),
+        ("MEMORIA_EMBEDDING_PROVIDER", "", "embed_provider", None),
+        ("MEMORIA_EMBEDDING_DIM", "0", "embed_dim", 0),
     ],
 )
 def test_values_that_are_called_otherwise(
@@ -117,15 +150,36 @@ def test_a_value_that_does_not_fit_is_told_under_the_name_it_was_given() -> None
     assert "short-secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["LLM_API_KEY", "MEMORIA_LLM_API_KEY"])
+def test_a_model_of_memoria_speaks_as_openai_does_unless_it_is_said_otherwise(name: str) -> None:
+    environment = {name: "sk-secret", "MEMORIA_DB_NAME": "memoria"}
+    assert load_settings({}, environment).extract_provider == "openai"
+    said = environment | {"PALIMP_EXTRACT_PROVIDER": "anthropic"}
+    assert load_settings({}, said).extract_provider == "anthropic"
+    assert load_settings({}, {"MEMOTURN_EXTRACT_API_KEY": "sk-ant"}).extract_provider is None
+
+
+def test_a_name_that_anybody_might_use_is_read_beside_names_of_its_system_only() -> None:
+    alone = {"LLM_API_KEY": "of something else", "LLM_BASE_URL": "http://elsewhere/v1"}
+    assert load_settings({}, alone) == Settings()
+    assert load_settings({}, alone | {"MEMOTURN_HOT_CAP": "7"}).extract_api_key is None
+
+
 def test_what_means_nothing_here_stops_nothing_and_is_named() -> None:
     environment = {
         "MEMOTURN_ETCD": "http://127.0.0.1:2379",
         "MEMOTURN_GC_GRACE_SECS": "600",
         "MEMOTURN_HOT_CAP": "12",
+        "MEMORIA_MASTER_KEY": "secret",
+        "MEMORIA_EMBEDDING_DIM": "0",
         "HOME": "/nowhere",
     }
     assert load_settings({}, environment).hot_cap == 12
-    assert unread(environment) == ["MEMOTURN_ETCD", "MEMOTURN_GC_GRACE_SECS"]
+    assert unread(environment) == [
+        "MEMORIA_MASTER_KEY",
+        "MEMOTURN_ETCD",
+        "MEMOTURN_GC_GRACE_SECS",
+    ]
 
 
 def test_the_example_is_up_to_date_and_sets_nothing() -> None:

@@ -15,7 +15,8 @@ from palimp.clock import ManualClock
 from palimp.errors import Denied, Internal, Invalid, Unavailable
 from palimp.node import load_settings
 from palimp.node.credentials import check_exposure, load_keys, rotate
-from palimp.security import SigningKey, Tokens
+from palimp.security.keys import SigningKey
+from palimp.security.tokens import Tokens
 from palimp.store import VolatileStore
 
 SECRET = "a platform key of the tests"

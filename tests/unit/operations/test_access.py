@@ -15,7 +15,8 @@ from palimp.clock import ManualClock
 from palimp.errors import Denied, Unavailable
 from palimp.node import Node, load_settings
 from palimp.operations import OWNER, Access, Principal, access
-from palimp.security import KeyRing, SigningKey, Tokens
+from palimp.security.keys import KeyRing, SigningKey
+from palimp.security.tokens import Tokens
 
 PLATFORM = "platform-key-of-the-tests"
 HERE = Target("acme", "alice")

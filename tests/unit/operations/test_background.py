@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,13 @@ import pytest
 
 import palimp
 from palimp.client.transports.embedded import Embedded
+from palimp.clock import ManualClock
+from palimp.engine import Address
 from palimp.node import Node, load_settings
 from palimp.node import background as background_module
+from palimp.node.background import Background
+from palimp.observe import Metrics
+from palimp.operations.embedding import Embedding
 
 
 class Counting:
@@ -22,6 +28,7 @@ class Counting:
     name = "counting"
     dimensions = 2
     local = False
+    egress = "outside"
 
     def __init__(self, failures: int = 0) -> None:
         self.texts: list[str] = []
@@ -29,7 +36,7 @@ class Counting:
         self.done = threading.Event()
         self.wanted = 0
 
-    def embed(self, texts: Sequence[str]) -> Any:
+    def embed(self, texts: Sequence[str], **_: object) -> Any:
         if self.failures:
             self.failures -= 1
             raise palimp.Unavailable("not now")
@@ -37,6 +44,9 @@ class Counting:
         if len(self.texts) >= self.wanted:
             self.done.set()
         return np.tile(np.array([1.0, 0.0], np.float32), (len(texts), 1))
+
+    def of(self, name: str) -> None:
+        return None
 
 
 def client(folder: Path, embedder: Any) -> palimp.Client:
@@ -62,6 +72,101 @@ def test_a_failure_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert embedder.done.wait(20)
 
 
+ADDRESSES = [Address("default", name) for name in ("a", "b", "c")]
+
+
+def test_one_that_fails_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    done = threading.Event()
+    calls: list[str] = []
+
+    def work(address: Address) -> int:
+        calls.append(address.profile)
+        if address.profile == "a":
+            raise palimp.Unavailable("the disk of a", reason="disk", retry_after=3_600)
+        if calls.count("c") == 3:
+            done.set()
+        return 0 if done.is_set() else 1
+
+    background = Background(work, Metrics())
+    with caplog.at_level(logging.INFO, "palimp.node"):
+        for address in ADDRESSES:
+            background.wake(address)
+        assert done.wait(20)
+        background.close()
+    assert calls.count("a") == 1
+    assert len(caplog.records) == 1
+
+
+def test_it_is_tried_later_and_later_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = Metrics()
+    background = Background(lambda address: 0, metrics)
+    background._clock = clock = ManualClock()
+    away = palimp.Unavailable("the model is away")
+    waits: dict[Address, list[float]] = {address: [] for address in ADDRESSES}
+    with caplog.at_level(logging.INFO, "palimp.node"):
+        for _ in range(12):
+            for address in ADDRESSES:
+                background._failed(address, away)
+                waits[address].append(background._troubles[address].due - clock.monotonic())
+                assert address in background._addresses
+        assert len(caplog.records) == 1
+        assert "the model is away" in caplog.text
+        background._failed(ADDRESSES[0], palimp.Unavailable("full", reason="disk"))
+        assert len(caplog.records) == 2
+        for address in ADDRESSES[1:]:
+            background._succeeded(address)
+        assert len(caplog.records) == 3
+    for times in waits.values():
+        assert all(2**n / 2 <= wait <= 2**n for n, wait in enumerate(times[:6]))
+        assert all(30 <= wait <= 60 for wait in times[6:])
+    assert len({tuple(times) for times in waits.values()}) == 3
+    assert metrics.snapshot() == {'background_failed{code="unavailable"}': 37}
+
+
+def test_it_is_not_tried_before_the_error_says() -> None:
+    background = Background(lambda address: 0, Metrics())
+    background._clock = clock = ManualClock()
+    slow = palimp.Unavailable("too many requests", retry_after=45)
+    background._failed(ADDRESSES[0], slow)
+    assert background._troubles[ADDRESSES[0]].due == clock.monotonic() + 45
+    background._failed(ADDRESSES[0], palimp.Unavailable("next year", retry_after=1e7))
+    assert background._troubles[ADDRESSES[0]].due == clock.monotonic() + 60
+
+
+def test_when_one_is_answered_the_others_are_tried_at_once() -> None:
+    background = Background(lambda address: 0, Metrics())
+    background._clock = clock = ManualClock()
+    for address in ADDRESSES[:2]:
+        background._failed(address, palimp.Unavailable("the model is away"))
+    background._failed(ADDRESSES[2], palimp.Unavailable("full", reason="disk"))
+    background._succeeded(ADDRESSES[0])
+    now = clock.monotonic()
+    assert [background._due(address, now) <= now for address in ADDRESSES] == [True, True, False]
+
+
+def test_others_writes_make_embedding_rest_and_its_own_do_not() -> None:
+    metrics, embedding = Metrics(), Embedding()
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        return True
+
+    for _ in range(3):
+        embedding.writes()
+        metrics.add("writes_committed")
+        assert embedding.rest(metrics, 0.001, pause)
+    assert pauses == [0.0] * 3
+    metrics.add("writes_committed")
+    assert embedding.is_busy(metrics)
+    embedding.rest(metrics, 0.001, pause)
+    # At most a thirtieth of the time, and never for long.
+    assert pauses[3] >= 0.03
+    embedding.rest(metrics, 60.0, pause)
+    assert pauses[4] <= 1.0
+    assert not embedding.rest(metrics, 0.001, lambda seconds: False)
+
+
 def test_closing_waits_for_no_backlog_and_loses_none(tmp_path: Path) -> None:
     embedder = Counting()
     with client(tmp_path / "m", embedder) as mem:
@@ -70,6 +175,17 @@ def test_closing_waits_for_no_backlog_and_loses_none(tmp_path: Path) -> None:
     with client(tmp_path / "m", embedder) as mem:
         assert mem.maintain().embedded == left
     assert sorted(embedder.texts) == sorted(f"row {n}" for n in range(1000))
+
+
+def test_a_question_wakes_what_was_left_before(tmp_path: Path) -> None:
+    with palimp.open(tmp_path / "m", embed_provider="none") as mem:
+        mem.profile("a").remember("left")
+    embedder = Counting()
+    embedder.wanted = 2
+    with client(tmp_path / "m", embedder) as mem:
+        mem.profile("a").recall("left")
+        assert embedder.done.wait(20)
+    assert sorted(embedder.texts) == ["left", "left"]
 
 
 def test_a_closed_client_says_so(tmp_path: Path) -> None:

@@ -203,12 +203,13 @@ class Watched:
     name = "watched"
     dimensions = 4
 
-    def __init__(self, *, local: bool) -> None:
-        self.local = local
+    def __init__(self, *, egress: str) -> None:
+        self.local = egress == "none"
+        self.egress = egress
         self.given: list[str] = []
         self._lock = threading.Lock()
 
-    def embed(self, given: list[str]) -> object:
+    def embed(self, given: list[str], **_: object) -> object:
         import numpy as np
 
         with self._lock:
@@ -216,9 +217,9 @@ class Watched:
         return np.ones((len(given), 4), np.float32) / 2
 
 
-@pytest.fixture(params=[True, False], ids=["local", "remote"])
+@pytest.fixture(params=["none", "self_hosted", "outside"])
 def watched(request: pytest.FixtureRequest) -> Watched:
-    return Watched(local=request.param)
+    return Watched(egress=request.param)
 
 
 @pytest.fixture
@@ -244,5 +245,8 @@ def test_no_text_of_a_profile_goes_where_it_may_not(
     assert [hit.text for hit in hits] == ["the secret of alice"]
     of_alice = [text for text in watched.given if "alice" in text]
     assert [text for text in watched.given if "bob" in text]
-    assert bool(of_alice) == (word == "self_hosted_only" and watched.local)
-    assert ("vector" in hits[0].channels) == bool(of_alice)
+    assert bool(of_alice) == (word == "self_hosted_only" and watched.egress != "outside")
+    if not of_alice:
+        assert "vector" not in hits[0].channels
+    elif watched.local:
+        assert "vector" in hits[0].channels

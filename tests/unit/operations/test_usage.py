@@ -152,6 +152,20 @@ def test_what_is_done_and_how_large_it_is(house: House) -> None:
     assert today.bytes >= len(exported) > 0
 
 
+def test_tokens_count_whoever_they_were_spent_for(house: House) -> None:
+    house.write("alice")
+    house.usage.spend("default", "alice", 120)
+    house.usage.spend("default", "alice", 30)
+    # A dry run of an extraction makes no database; it was paid all the same.
+    house.usage.spend("default", "nobody", 7)
+    house.usage.spend("default", "bob", 0)
+    assert house.today("alice").model_tokens == 150
+    assert house.today("nobody").model_tokens == 7
+    assert house.today(None).model_tokens == 157
+    with pytest.raises(NotFound):
+        house.today("bob")
+
+
 def test_superseded_memories_are_kept_and_count(house: House) -> None:
     house.mem.profile("alice").remember("aisle", topic="seat")
     house.mem.profile("alice").remember("window", topic="seat")

@@ -86,10 +86,10 @@ def test_small_places_are_ordered_as_by_hand(
 
 def test_metadata_is_sealed_and_unsealed_also_for_a_filter(connection: apsw.Connection) -> None:
     class Backwards(PlainSealer):
-        def seal(self, text: str) -> str:
+        def seal(self, text: str, *_place: str) -> str:
             return text[::-1]
 
-        def unseal(self, stored: str | bytes) -> str:
+        def unseal(self, stored: str | bytes, *_place: str) -> str:
             assert isinstance(stored, str)
             return stored[::-1]
 

@@ -83,10 +83,10 @@ def connection() -> apsw.Connection:
 
 
 class Backwards(PlainSealer):
-    def seal_data(self, data: bytes) -> bytes:
+    def seal_data(self, data: bytes, *_place: str) -> bytes:
         return data[::-1]
 
-    def unseal_data(self, stored: bytes) -> bytes:
+    def unseal_data(self, stored: bytes, *_place: str) -> bytes:
         return stored[::-1]
 
 

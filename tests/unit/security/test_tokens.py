@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from palimp.errors import Denied, Invalid
-from palimp.security import KeyRing, SigningKey, Tokens
+from palimp.security.keys import KeyRing, SigningKey
+from palimp.security.tokens import Tokens
 
 NOW = 1_800_000_000
 

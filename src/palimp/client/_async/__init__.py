@@ -7,6 +7,7 @@ from .documents import AsyncDocuments, AsyncDocumentsReading
 from .kv import AsyncKeySpace, AsyncKeySpaceReading
 from .past import AsyncPastProfile
 from .profile import AsyncProfile
+from .review import AsyncReviewBranch
 from .session import AsyncSession, AsyncTranscript
 from .vectors import AsyncVectors, AsyncVectorsReading
 
@@ -18,6 +19,7 @@ __all__ = [
     "AsyncKeySpaceReading",
     "AsyncPastProfile",
     "AsyncProfile",
+    "AsyncReviewBranch",
     "AsyncSession",
     "AsyncTranscript",
     "AsyncVectors",

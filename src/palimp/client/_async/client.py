@@ -22,6 +22,7 @@ from ...api.limits import PAGE_MAX
 from ...errors import Error
 from ...ids import NAMESPACE_CHARS_MAX, check_name, parse_profile_spec
 from .control import AsyncControl
+from .encryption import Encryption
 from .governance import Governance
 from .profile import AsyncProfile
 
@@ -32,7 +33,7 @@ T = TypeVar("T")
 NAMESPACE_DEFAULT = "default"
 
 
-class AsyncClient(AsyncControl, Governance):
+class AsyncClient(AsyncControl, Encryption, Governance):
     """Reaches one node. Safe to share between threads and tasks; close it, or use it in a `with`.
 
     Closing keeps everything that was acknowledged. Calls on a closed client raise `Unavailable`.

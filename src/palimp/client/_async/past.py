@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Unpack
 
 import msgspec
 
 from ...api import (
+    Answered,
+    Boundary,
     DocumentCollections,
+    EmbedStatus,
+    ExportSubject,
+    GetEmbedding,
     GetMemory,
+    GetProposal,
     GotMemory,
+    GotProposal,
     History,
     ListDocumentCollections,
+    ListProposals,
     ListSessions,
     ListVectorCollections,
     Memory,
     MemoryPage,
     MemoryType,
+    Proposal,
+    ProposalPage,
     Recall,
     Rows,
     SessionInfo,
     SessionPage,
+    SubjectPage,
+    Sync,
     Target,
     VectorCollections,
+    to_request,
 )
 from ...api.kv import SPACE_DEFAULT
-from ...api.limits import K_DEFAULT
+from ...api.limits import K_DEFAULT, PAGE_MAX
+from ...clock import Clock
+from ...errors import NotFound
 from ...points import Point
-from ..fields import IdLike, ListFields, RecallFields
-from ..inputs import history_request, list_request, recall_request, text_id
+from ..fields import AskFields, IdLike, ListFields, ProposalFields, RecallFields
+from ..inputs import ask_request, history_request, list_request, recall_request, text_id
 from ..sql import Params, StatementLike, rows_of, sql_request
 from .documents import AsyncDocumentsReading
 from .kv import AsyncKeySpaceReading
@@ -86,6 +103,39 @@ class AsyncReading:
                 return
             request = msgspec.structs.replace(request, cursor=page.next_cursor)
 
+    async def export_subject(
+        self, folder: str | os.PathLike[str], *, session: str | None = None
+    ) -> dict[str, int]:
+        """Write everything that is held here, or of a session, as files that a person can read.
+
+        Into a new folder: JSON lines of memories, turns, documents and values, each with where it
+        came from, and one page of Markdown. All of one moment, of `at` if this is an earlier state.
+        Returns how many there are of each. Needs the scope `admin`: what is deleted and not purged
+        yet is part of it.
+        """
+        # Not before: few programs need it.
+        from ..subject_archive import SubjectArchive
+
+        target = self.target
+        if target.at is None:
+            with suppress(NotFound):
+                reached: Boundary = await self.client.call("sync", target, Sync())
+                target = msgspec.structs.replace(target, at=str(reached.point))
+        archive: SubjectArchive = await self.client.aside(SubjectArchive, folder)
+        try:
+            request = ExportSubject(session=session, limit=PAGE_MAX)
+            while True:
+                page: SubjectPage = await self.client.call("subject.export", target, request)
+                await self.client.aside(archive.add, page.records)
+                if page.next_cursor is None:
+                    break
+                request = msgspec.structs.replace(request, cursor=page.next_cursor)
+            now_ms = Clock().now_ms()
+            await self.client.aside(archive.finish, str(self), session, page.txid, now_ms)
+        finally:
+            archive.close()
+        return archive.counts
+
     async def history(
         self,
         memory: IdLike | None = None,
@@ -112,6 +162,19 @@ class AsyncReading:
         found: Recall = await self.client.call("recall", self.target, request)
         return found
 
+    async def ask(
+        self, query: str, *, k: int = K_DEFAULT, **options: Unpack[AskFields]
+    ) -> Answered:
+        """Have the node's language model answer from at most `k` recalled memories, and cite them.
+
+        The answer is None where the memories do not hold it. Filters and `min_score=` as in
+        `recall`; `max_tokens=` bounds what the model is shown. Raises `Unconfigured` where there is
+        no language model, `Denied` where the policy keeps memories from it.
+        """
+        request = ask_request(query, k, dict(options))
+        answered: Answered = await self.client.call("ask", self.target, request)
+        return answered
+
     async def sql(self, query: str, params: Params = ()) -> Rows:
         """Run one statement that reads and return its rows: a sequence of tuples.
 
@@ -128,6 +191,11 @@ class AsyncReading:
         request = sql_request(statements)
         return rows_of(await self.client.call("sql.run", self.target, request))
 
+    async def embed_status(self) -> EmbedStatus:
+        """Return which models the rows have vectors of, and how many still wait for one."""
+        found: EmbedStatus = await self.client.call("embed.status", self.target, GetEmbedding())
+        return found
+
     async def sessions(self) -> AsyncIterator[SessionInfo]:
         """Iterate over the sessions, most recently active first."""
         cursor = None
@@ -140,6 +208,23 @@ class AsyncReading:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def proposals(self, **filters: Unpack[ProposalFields]) -> AsyncIterator[Proposal]:
+        """Iterate over what was proposed and decided, newest first; filters narrow it."""
+        request = to_request(ListProposals, dict(filters), "proposals")
+        while True:
+            page: ProposalPage = await self.client.call("proposals.list", self.target, request)
+            for proposal in page.proposals:
+                yield proposal
+            if page.next_cursor is None:
+                return
+            request = msgspec.structs.replace(request, cursor=page.next_cursor)
+
+    async def proposal(self, proposal: IdLike) -> Proposal:
+        """Return one proposal; `NotFound` where it never was, or went with what it was about."""
+        request = GetProposal(id=text_id(proposal))
+        found: GotProposal = await self.client.call("proposals.get", self.target, request)
+        return found.proposal
 
     async def document_collections(self) -> DocumentCollections:
         """Return the collections of documents, by name, each with how many it holds."""

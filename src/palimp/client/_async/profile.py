@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Unpack
 
@@ -13,36 +13,60 @@ from ...api import (
     CheckpointInfo,
     Checkpoints,
     CreateCheckpoint,
+    Decided,
+    DecideProposal,
     DeleteBranch,
     DropCheckpoint,
     Durability,
+    Erasure,
+    ErasurePage,
     Export,
     Exported,
+    Extracted,
+    FeedbackGiven,
+    FieldsSealed,
     Forget,
+    ForgetLineage,
     Forgotten,
     Forked,
+    GetErasure,
+    GiveFeedback,
     Imported,
     Ingested,
+    LineageForgotten,
     ListBranches,
     ListCheckpoints,
+    ListErasures,
     ListPoints,
+    MemoryType,
     PointPage,
+    Reembed,
+    Reembedded,
+    Reencrypt,
+    Reencrypted,
     Rewind,
     Rewound,
     Rows,
+    SealFields,
     Sync,
+    TurnInput,
     Verification,
     Verify,
+    Wait,
     Written,
+    to_request,
 )
 from ...api.base import Request
+from ...api.feedback import Signal
 from ...api.kv import SPACE_DEFAULT
 from ...api.limits import PAGE_MAX
 from ...ids import check_name
 from ...points import Point
-from ..fields import IdLike, MemoryFields, MemoryLike, PointLike
+from ..fields import ExtractFields, IdLike, MemoryFields, MemoryLike, PointLike
 from ..inputs import (
     check_free,
+    erase_request,
+    extract_request,
     fork_request,
     import_request,
     ingest_request,
@@ -51,11 +75,15 @@ from ..inputs import (
     save,
     supersede_request,
     text_id,
+    written,
 )
 from ..sql import Params, StatementLike, rows_of, sql_request
 from .documents import AsyncDocuments
+from .erasure import AsyncErasureJob
 from .kv import AsyncKeySpace
+from .lifecycle import AsyncLifecycle
 from .past import AsyncPastProfile, AsyncReading
+from .review import AsyncReviewBranch
 from .session import AsyncSession
 from .vectors import AsyncVectors
 
@@ -80,6 +108,7 @@ class AsyncProfile(AsyncReading):
         self,
         text: str,
         *,
+        wait: Wait | None = None,
         durability: Durability | None = None,
         request_id: str | None = None,
         **fields: Unpack[MemoryFields],
@@ -89,18 +118,20 @@ class AsyncProfile(AsyncReading):
         It is a `fact` unless `type=` says otherwise. With `topic=` it supersedes, in the same
         transaction, the fact (or instruction) that held on that topic. The same memory again is a
         `duplicate` and writes nothing. Raises `Invalid` naming the field that does not fit.
+
+        With `wait="embedded"` it returns when the memory has its vector; where the embedder fails
+        it is written all the same, `embedded` is False and `note` says why.
         """
         done = await self.ingest(
-            [{**fields, "text": text}], durability=durability, request_id=request_id
+            [{**fields, "text": text}], wait=wait, durability=durability, request_id=request_id
         )
-        result = done.results[0]
-        names = result.__struct_fields__
-        return Written(**{name: getattr(result, name) for name in names}, txid=done.txid)
+        return written(done)
 
     async def ingest(
         self,
         memories: Iterable[MemoryLike],
         *,
+        wait: Wait | None = None,
         durability: Durability | None = None,
         request_id: str | None = None,
     ) -> Ingested:
@@ -108,8 +139,9 @@ class AsyncProfile(AsyncReading):
 
         Each is a mapping with `text` and any field `remember` takes, or a `MemoryInput`. The
         results stand in the order of the items. An error names the item (`details["index"]`).
+        `wait` as in `remember`.
         """
-        request = ingest_request(memories, self.client.source)
+        request = ingest_request(memories, self.client.source, wait)
         done: Ingested = await self._write("memories.ingest", request, durability, request_id)
         return done
 
@@ -118,6 +150,7 @@ class AsyncProfile(AsyncReading):
         memory: IdLike,
         text: str,
         *,
+        wait: Wait | None = None,
         durability: Durability | None = None,
         request_id: str | None = None,
         **fields: Unpack[MemoryFields],
@@ -125,10 +158,10 @@ class AsyncProfile(AsyncReading):
         """Replace a memory by a newer one, in one transaction; the old stays in its history.
 
         Type, kind, topic, tags, project, environment, session and agent are taken over unless
-        given. Raises `NotFound`, or `Conflict` where it was superseded before (`details` names the
-        newer one).
+        given; `wait` as in `remember`. Raises `NotFound`, or `Conflict` where it was superseded
+        before (`details` names the newer one).
         """
-        request = supersede_request(memory, text, dict(fields), self.client.source)
+        request = supersede_request(memory, text, dict(fields), self.client.source, wait)
         done: Written = await self._write("memories.supersede", request, durability, request_id)
         return done
 
@@ -148,6 +181,97 @@ class AsyncProfile(AsyncReading):
         done: Forgotten = await self._write("memories.forget", request, durability, request_id)
         return done.forgotten
 
+    async def feedback(
+        self,
+        memory: IdLike,
+        signal: Signal,
+        query: str | None = None,
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> FeedbackGiven:
+        """Say of a memory that it was `useful`, `irrelevant`, `outdated` or `wrong`.
+
+        Recall ranks it higher or lower from then on, within bounds; with `query` for that question
+        only. Raises `NotFound` where there is no such memory.
+        """
+        fields = {"id": text_id(memory), "signal": signal, "query": query}
+        request = to_request(GiveFeedback, fields, "feedback")
+        done: FeedbackGiven = await self._write(
+            "memories.feedback", request, durability, request_id
+        )
+        return done
+
+    async def extract(
+        self,
+        turns: Iterable[Mapping[str, Any] | TurnInput] | None = None,
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+        **fields: Unpack[ExtractFields],
+    ) -> Extracted:
+        """Find memories in turns and write those that are worth it, in one transaction.
+
+        The turns are mappings with `role` and `content` (and `speaker`, `at`), or those stored in
+        `session=`, from `from_seq=` to `to_seq=`. The same turns again duplicate nothing. `method=`
+        is `model`, or `rules` where no model is to be asked. With `dry_run=True` nothing is
+        written, with `review=True` it is written to a branch of its own: `review(name).merge()`.
+        Raises `Unconfigured` where there is no language model, `Denied` where the policy keeps
+        turns from it.
+        """
+        if self.client.source is not None:
+            fields.setdefault("source", self.client.source)
+        request = extract_request(turns, fields)
+        done: Extracted = await self._write("extract", request, durability, request_id)
+        return done
+
+    async def accept(
+        self, proposal: IdLike, *, keep: IdLike | None = None, request_id: str | None = None
+    ) -> Decided:
+        """Do what a proposal says: write its memory, or let one of two take the other's place.
+
+        Of two memories the newer one stays, unless `keep` names the older. Accepted before, it
+        changes nothing. Raises `NotFound` where the proposal went with what it was about.
+        """
+        kept = None if keep is None else text_id(keep, "keep")
+        request = DecideProposal(id=text_id(proposal), decision="accept", keep=kept)
+        done: Decided = await self._write("proposals.decide", request, None, request_id)
+        return done
+
+    async def dismiss(self, proposal: IdLike, *, request_id: str | None = None) -> Decided:
+        """Note that nothing is to come of a proposal: it is not made again."""
+        request = DecideProposal(id=text_id(proposal), decision="dismiss")
+        done: Decided = await self._write("proposals.decide", request, None, request_id)
+        return done
+
+    def review(self, name: str) -> AsyncReviewBranch:
+        """Return a review of this profile by name; costs nothing and creates nothing."""
+        return AsyncReviewBranch(self, name)
+
+    async def forget_derived(
+        self,
+        *,
+        session: str | None = None,
+        source: str | None = None,
+        memory: IdLike | None = None,
+        dry_run: bool = False,
+        request_id: str | None = None,
+    ) -> LineageForgotten:
+        """Forget what was derived from a session, a source or a memory, and from that in turn.
+
+        Up to 1,000 in one transaction; `remaining` says how many are left for another call. What
+        was written by hand stays. With `dry_run` nothing is forgotten.
+        """
+        fields = {
+            "session": session,
+            "source": source,
+            "memory": None if memory is None else text_id(memory),
+            "dry_run": dry_run,
+        }
+        request = to_request(ForgetLineage, fields, "forget_derived")
+        done: LineageForgotten = await self._write("lineage.forget", request, None, request_id)
+        return done
+
     def session(self, name: str) -> AsyncSession:
         """Return a session of this profile by name; costs nothing and creates nothing."""
         return AsyncSession(self, name)
@@ -160,6 +284,11 @@ class AsyncProfile(AsyncReading):
     def kv(self) -> AsyncKeySpace:
         """The keys and values of this profile; `kv.space(name)` is another space of them."""
         return AsyncKeySpace(self, SPACE_DEFAULT)
+
+    @property
+    def lifecycle(self) -> AsyncLifecycle:
+        """The states of the memories of this profile: archive, delete, restore, hold."""
+        return AsyncLifecycle(self)
 
     def vectors(self, collection: str) -> AsyncVectors:
         """Return a collection of vectors by name; costs nothing and creates nothing."""
@@ -296,10 +425,97 @@ class AsyncProfile(AsyncReading):
         """
         await self.client.call("branches.delete", self.branch(name).target, DeleteBranch())
 
+    async def reembed(self, limit: int | None = None) -> Reembedded:
+        """Embed rows that the embedder's model has no vector of; the vectors of older models go.
+
+        Takes at most `limit` rows, oldest first, and a few seconds: repeat it until nothing
+        remains. Ended anywhere it goes on where it was. Raises what the embedder raises.
+        """
+        request = to_request(Reembed, {"limit": limit}, "reembed")
+        done: Reembedded = await self.client.call("embed.reembed", self.target, request)
+        return done
+
+    async def reencrypt(self, limit: int | None = None) -> Reencrypted:
+        """Store segments again that an older key sealed, or none; every boundary stays.
+
+        Takes at most `limit`, in every branch: repeat it until none remains.
+        """
+        request = to_request(Reencrypt, {"limit": limit}, "reencrypt")
+        done: Reencrypted = await self.client.call("keys.reencrypt", self.target, request)
+        return done
+
+    async def seal_fields(self, limit: int | None = None) -> FieldsSealed:
+        """Seal rows that stand in plain or under an older key, in every branch.
+
+        Takes at most `limit`, in every branch: repeat it until none remains. With 0 it only counts.
+        What no key opens stays as it is. History keeps rows as they were.
+        """
+        request = to_request(SealFields, {"limit": limit}, "seal_fields")
+        done: FieldsSealed = await self.client.call("keys.seal_fields", self.target, request)
+        return done
+
     async def sync(self) -> Point:
         """Return when all that was acknowledged so far survives this machine, and that point."""
         reached: Boundary = await self.client.call("sync", self.target, Sync())
         return reached.point
+
+    async def erase(
+        self,
+        *memories: IdLike,
+        topic: str | None = None,
+        session: str | None = None,
+        source: str | None = None,
+        profile: bool = False,
+        type: MemoryType | None = None,
+        turns: bool = True,
+        include_derived: bool = False,
+        grace: float | timedelta | None = None,
+        reason: str | None = None,
+        dry_run: bool = False,
+        request_id: str | None = None,
+    ) -> AsyncErasureJob:
+        """Erase memories, or all of a topic, a session or a source, or this whole profile.
+
+        When it returns, what is meant is gone from the present of every branch, and no earlier
+        state shows it any more. After `grace` seconds (else what the policy says, else a day)
+        history is written anew: of earlier states only checkpoints and fork points stay. `wait()`
+        on what is returned ends with a signed receipt. With `dry_run` it says what it would come
+        to, and does nothing. `type` narrows a topic to one of its types; with `turns` False the
+        transcript of a session stays.
+        """
+        request = erase_request(
+            memories,
+            topic=topic,
+            session=session,
+            source=source,
+            profile=profile,
+            type=type,
+            turns=turns,
+            include_derived=include_derived,
+            grace=grace,
+            reason=reason,
+            dry_run=dry_run,
+        )
+        state: Erasure = await self._write("erasures.create", request, None, request_id)
+        return AsyncErasureJob(self, state)
+
+    async def erasure(self, id: str | AsyncErasureJob) -> AsyncErasureJob:
+        """Return an erasure of this profile; `NotFound` where there is none."""
+        request = GetErasure(id=id if isinstance(id, str) else id.id)
+        return AsyncErasureJob(self, await self.client.call("erasures.get", self.target, request))
+
+    async def erasures(self) -> AsyncIterator[AsyncErasureJob]:
+        """Iterate over the erasures of this profile, the oldest first."""
+        cursor = None
+        while True:
+            page: ErasurePage = await self.client.call(
+                "erasures.list", self.target, ListErasures(limit=PAGE_MAX, cursor=cursor)
+            )
+            for one in page.erasures:
+                yield AsyncErasureJob(self, one)
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     async def export(
         self,

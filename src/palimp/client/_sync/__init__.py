@@ -8,6 +8,7 @@ from .documents import Documents, DocumentsReading
 from .kv import KeySpace, KeySpaceReading
 from .past import PastProfile
 from .profile import Profile
+from .review import ReviewBranch
 from .session import Session, Transcript
 from .vectors import Vectors, VectorsReading
 
@@ -19,6 +20,7 @@ __all__ = [
     "KeySpaceReading",
     "PastProfile",
     "Profile",
+    "ReviewBranch",
     "Session",
     "Transcript",
     "Vectors",

@@ -23,6 +23,7 @@ from ...api.limits import PAGE_MAX
 from ...errors import Error
 from ...ids import NAMESPACE_CHARS_MAX, check_name, parse_profile_spec
 from .control import Control
+from .encryption import Encryption
 from .governance import Governance
 from .profile import Profile
 
@@ -33,7 +34,7 @@ T = TypeVar("T")
 NAMESPACE_DEFAULT = "default"
 
 
-class Client(Control, Governance):
+class Client(Control, Encryption, Governance):
     """Reaches one node. Safe to share between threads; close it, or use it in a `with`.
 
     Closing keeps everything that was acknowledged. Calls on a closed client raise `Unavailable`.

@@ -3,34 +3,51 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Unpack
 
 import msgspec
 
 from ...api import (
+    Answered,
+    Boundary,
     DocumentCollections,
+    EmbedStatus,
+    ExportSubject,
+    GetEmbedding,
     GetMemory,
+    GetProposal,
     GotMemory,
+    GotProposal,
     History,
     ListDocumentCollections,
+    ListProposals,
     ListSessions,
     ListVectorCollections,
     Memory,
     MemoryPage,
     MemoryType,
+    Proposal,
+    ProposalPage,
     Recall,
     Rows,
     SessionInfo,
     SessionPage,
+    SubjectPage,
+    Sync,
     Target,
     VectorCollections,
+    to_request,
 )
 from ...api.kv import SPACE_DEFAULT
-from ...api.limits import K_DEFAULT
+from ...api.limits import K_DEFAULT, PAGE_MAX
+from ...clock import Clock
+from ...errors import NotFound
 from ...points import Point
-from ..fields import IdLike, ListFields, RecallFields
-from ..inputs import history_request, list_request, recall_request, text_id
+from ..fields import AskFields, IdLike, ListFields, ProposalFields, RecallFields
+from ..inputs import ask_request, history_request, list_request, recall_request, text_id
 from ..sql import Params, StatementLike, rows_of, sql_request
 from .documents import DocumentsReading
 from .kv import KeySpaceReading
@@ -87,6 +104,39 @@ class Reading:
                 return
             request = msgspec.structs.replace(request, cursor=page.next_cursor)
 
+    def export_subject(
+        self, folder: str | os.PathLike[str], *, session: str | None = None
+    ) -> dict[str, int]:
+        """Write everything that is held here, or of a session, as files that a person can read.
+
+        Into a new folder: JSON lines of memories, turns, documents and values, each with where it
+        came from, and one page of Markdown. All of one moment, of `at` if this is an earlier state.
+        Returns how many there are of each. Needs the scope `admin`: what is deleted and not purged
+        yet is part of it.
+        """
+        # Not before: few programs need it.
+        from ..subject_archive import SubjectArchive
+
+        target = self.target
+        if target.at is None:
+            with suppress(NotFound):
+                reached: Boundary = self.client.call("sync", target, Sync())
+                target = msgspec.structs.replace(target, at=str(reached.point))
+        archive: SubjectArchive = self.client.aside(SubjectArchive, folder)
+        try:
+            request = ExportSubject(session=session, limit=PAGE_MAX)
+            while True:
+                page: SubjectPage = self.client.call("subject.export", target, request)
+                self.client.aside(archive.add, page.records)
+                if page.next_cursor is None:
+                    break
+                request = msgspec.structs.replace(request, cursor=page.next_cursor)
+            now_ms = Clock().now_ms()
+            self.client.aside(archive.finish, str(self), session, page.txid, now_ms)
+        finally:
+            archive.close()
+        return archive.counts
+
     def history(
         self,
         memory: IdLike | None = None,
@@ -113,6 +163,19 @@ class Reading:
         found: Recall = self.client.call("recall", self.target, request)
         return found
 
+    def ask(
+        self, query: str, *, k: int = K_DEFAULT, **options: Unpack[AskFields]
+    ) -> Answered:
+        """Have the node's language model answer from at most `k` recalled memories, and cite them.
+
+        The answer is None where the memories do not hold it. Filters and `min_score=` as in
+        `recall`; `max_tokens=` bounds what the model is shown. Raises `Unconfigured` where there is
+        no language model, `Denied` where the policy keeps memories from it.
+        """
+        request = ask_request(query, k, dict(options))
+        answered: Answered = self.client.call("ask", self.target, request)
+        return answered
+
     def sql(self, query: str, params: Params = ()) -> Rows:
         """Run one statement that reads and return its rows: a sequence of tuples.
 
@@ -129,6 +192,11 @@ class Reading:
         request = sql_request(statements)
         return rows_of(self.client.call("sql.run", self.target, request))
 
+    def embed_status(self) -> EmbedStatus:
+        """Return which models the rows have vectors of, and how many still wait for one."""
+        found: EmbedStatus = self.client.call("embed.status", self.target, GetEmbedding())
+        return found
+
     def sessions(self) -> Iterator[SessionInfo]:
         """Iterate over the sessions, most recently active first."""
         cursor = None
@@ -141,6 +209,23 @@ class Reading:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    def proposals(self, **filters: Unpack[ProposalFields]) -> Iterator[Proposal]:
+        """Iterate over what was proposed and decided, newest first; filters narrow it."""
+        request = to_request(ListProposals, dict(filters), "proposals")
+        while True:
+            page: ProposalPage = self.client.call("proposals.list", self.target, request)
+            for proposal in page.proposals:
+                yield proposal
+            if page.next_cursor is None:
+                return
+            request = msgspec.structs.replace(request, cursor=page.next_cursor)
+
+    def proposal(self, proposal: IdLike) -> Proposal:
+        """Return one proposal; `NotFound` where it never was, or went with what it was about."""
+        request = GetProposal(id=text_id(proposal))
+        found: GotProposal = self.client.call("proposals.get", self.target, request)
+        return found.proposal
 
     def document_collections(self) -> DocumentCollections:
         """Return the collections of documents, by name, each with how many it holds."""

@@ -16,6 +16,7 @@ from ...api import (
     TurnInput,
     Turns,
     TurnSearch,
+    Wait,
     Window,
     to_request,
 )
@@ -81,23 +82,29 @@ class Session(Transcript):
         speaker: str | None = None,
         at: Time | None = None,
         embedding: Sequence[float] | None = None,
+        wait: Wait | None = None,
         durability: Durability | None = None,
         request_id: str | None = None,
     ) -> Appended:
         """Append one turn; `content` is text or any JSON. Its number is in `.seq`."""
         fields = {"speaker": speaker, "at": at, "embedding": embedding}
         said = turn(role, content, fields)
-        return self.extend([said], durability=durability, request_id=request_id)
+        return self.extend([said], wait=wait, durability=durability, request_id=request_id)
 
     def extend(
         self,
         turns: Iterable[Mapping[str, Any] | TurnInput],
         *,
+        wait: Wait | None = None,
         durability: Durability | None = None,
         request_id: str | None = None,
     ) -> Appended:
-        """Append 1 to 1,000 turns in one transaction: all of them, or none and an error."""
-        request = append_request(self.name, turns)
+        """Append 1 to 1,000 turns in one transaction: all of them, or none and an error.
+
+        With `wait="embedded"` it returns when they have their vectors; where the embedder fails
+        they are appended all the same, `embedded` is False and `notes` say why.
+        """
+        request = append_request(self.name, turns, wait)
         how = options(durability, request_id)
         done: Appended = self._call("sessions.append", request, how)
         return done

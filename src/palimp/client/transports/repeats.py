@@ -5,7 +5,7 @@ recognised, or where doing it twice is as once:
 
     by its request id           every write to a profile, rewind and fork: a repeat is given the
                                 first one's answer
-    by nature                   sync, wake, maintain, policies, tokens
+    by nature                   sync, wake, maintain, policies, tokens, embedding anew, keys
     a name that is gone         deletes of branches, checkpoints, databases, namespaces: that a
                                 repeat finds nothing is what was wanted
     a name that is there        a checkpoint, a database: nobody can tell whether the first attempt
@@ -13,6 +13,7 @@ recognised, or where doing it twice is as once:
     not                         import: while the first is still under way a second could begin,
                                 and would replace what was written between the two. Where the
                                 first's node is dead it is repeated, as with a name that is there
+                                ask: a model that answers already would be paid for twice
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ...errors import Conflict, Error, Invalid, NotFound
 
 __all__ = ["NO_REPEAT", "WITHOUT_ID", "done_before", "doubtful"]
 
-NO_REPEAT = {"import"}
+NO_REPEAT = {"import", "ask"}
 # Where a repeat may meet the name that the first attempt made, finished or not.
 _MAKES = {"branches.fork", "checkpoints.create", "databases.create", "import"}
 # Where a repeat finds nothing: the code that says so, and the result.
@@ -49,10 +50,14 @@ _REMOVES: dict[str, tuple[str, Callable[[Target, Any], Result]]] = {
         lambda target, _: DeletedNamespace(namespace=target.namespace or "", databases=0),
     ),
 }
-WITHOUT_ID = {"checkpoints.create", "databases.create", "maintain", "sync", "wake"}
+WITHOUT_ID = {"checkpoints.create", "databases.create", "embed.reembed", "maintain", "sync", "wake"}
 # A token that nobody saw is one too many, and harms nobody.
 WITHOUT_ID |= {"tokens.mint_database", "tokens.mint_namespace"}
 WITHOUT_ID |= {"policy.set_namespace", "policy.set_profile"}
+WITHOUT_ID |= {"erasures.run", "erasures.cancel"}
+# A version of a key that nobody saw is one more, which seals as well as any.
+WITHOUT_ID |= {"keys.rotate", "keys.retire", "keys.retire_masters", "keys.reencrypt"}
+WITHOUT_ID |= {"keys.seal_fields"}
 WITHOUT_ID |= NO_REPEAT | _REMOVES.keys()
 
 

@@ -36,6 +36,9 @@ _CAP_SECONDS = 2.0
 _ASKED_SECONDS_MAX = 30.0
 _WAITED_SECONDS_MAX = 60.0
 _URL_CHARS_MAX = 60_000
+# A node that lost a branch to another says so for a while; the caller has to go there. A model that
+# gave nothing of use was asked again by the node already.
+_FINAL = ("fenced", "malformed", "refused", "truncated")
 _REDIRECT, _ERROR, _SERVER_ERROR = 300, 400, 500
 
 
@@ -115,7 +118,8 @@ def exchange(asked: Asked, retries: int) -> Exchange:
             # With this the caller can repeat it, as long as it takes.
             error.details["request_id"] = asked.options.request_id
         doubt = operation.writes and bool(error.details.get("in_doubt"))
-        pause = waits.next(error) if _may_repeat(operation, error, doubt) else None
+        begun = doubt or (isinstance(outcome, Lost) and outcome.sent)
+        pause = waits.next(error) if _may_repeat(operation, error, begun) else None
         if pause is None:
             raise error from cause
         yield Pause(pause)
@@ -142,13 +146,12 @@ class _Waits:
         return pause
 
 
-def _may_repeat(operation: Operation, error: Error, doubt: bool) -> bool:
-    if doubt and operation.name in NO_REPEAT:
+def _may_repeat(operation: Operation, error: Error, begun: bool) -> bool:
+    if begun and operation.name in NO_REPEAT:
         return False
     if not isinstance(error, Unavailable):
         return False
-    # A node that lost a branch to another says so for a while; the caller has to go there.
-    if error.details.get("reason") == "fenced":
+    if error.details.get("reason") in _FINAL:
         return False
     # The node works on it still, and would have it twice in hand; or the line is too slow for it.
     return error.code != "request_timeout"

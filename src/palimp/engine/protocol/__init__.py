@@ -11,7 +11,14 @@ from __future__ import annotations
 from .branches import Child, Wanted, delete_branch, fork, list_branches, recover
 from .collect import collect, collect_deleted
 from .condense import condense
-from .erase import coarsen, kept_points, mark_erasing, store_point, unmark_erasing
+from .erase import (
+    coarsen,
+    kept_points,
+    mark_erasing,
+    store_point,
+    unmark_erasing,
+    unmarked,
+)
 from .heads import expire, remove_branch
 from .lane import Fenced, Lane
 from .names import (
@@ -73,4 +80,5 @@ __all__ = [
     "store_point",
     "take_ownership",
     "unmark_erasing",
+    "unmarked",
 ]

@@ -1,12 +1,16 @@
 """Forks: a child is made of copied references and lives only if its parent still names them all.
 
 The name's object points at the child from the start (`heads.py`); the child's change to `live` is
-what commits the fork. A recovered branch is made of an object of its own, and lives at once.
+what commits the fork. While an erasure is under way in the parent a child is made of one object of
+its own instead, which was freed of it. So is a recovered branch, which lives at once.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
 
 from ...errors import Conflict, Invalid, NotFound
 from ...ids import MAIN
@@ -21,12 +25,26 @@ from .records import (
     evolve,
     manifest_key,
 )
-from .requests import Nonce, Now, Steps
+from .requests import Nonce, Now, Sleep, Steps
 from .segments import store_segment
 from .ship import Piece
 from .timeline import Timeline, read_manifest, read_timeline
 
-__all__ = ["Child", "Wanted", "delete_branch", "fork", "list_branches", "recover"]
+__all__ = [
+    "Child",
+    "Cleansed",
+    "Wanted",
+    "delete_branch",
+    "fork",
+    "list_branches",
+    "recover",
+]
+
+_RETRY_SECONDS = 0.1
+
+# Gives a state of a timeline, freed of what its manifest says is being erased; None where an object
+# of it was collected meanwhile.
+Cleansed: TypeAlias = Callable[[Timeline, int], Piece | None]
 
 
 class Wanted(NamedTuple):
@@ -50,21 +68,26 @@ class Child(NamedTuple):
 
 
 class _Origin(NamedTuple):
-    """What a child is made of, and what was read of its parent (`seen`: with its history)."""
+    """What a child is made of, and what was read of its parent (`seen`: with its history).
+
+    With `freed_of` it is an object of the child, freed of these erasures.
+    """
 
     chain: tuple[SegmentRef, ...]
     txid: int
     seen: Timeline | None = None
+    freed_of: frozenset[str] = frozenset()
 
 
-def fork(db_id: str, wanted: Wanted) -> Steps[Child]:
+def fork(db_id: str, wanted: Wanted, cleansed: Cleansed) -> Steps[Child]:
     """Make a branch; when this returns it lives, and every object it names exists.
 
     Read the parent; reserve the name; write the child as `forming` with copies of the references;
     read the parent again: if it still names every one of them, in its manifest or its history, make
     the child `live`, else copy again. A branch never regains a reference it dropped, and a
     collector begins after the drop: so what the parent names after the child was written, the
-    collector finds in the child.
+    collector finds in the child. Where the parent is marked by an erasure the child begins with
+    what `cleansed` gives: no state of it ever holds what is being erased.
 
     Raises `NotFound` (parent), `Invalid` (no boundary, what can be asked instead is named) or
     `Conflict` (the name is taken, or it took over a minute). What was begun is then a tombstone,
@@ -82,43 +105,67 @@ def fork(db_id: str, wanted: Wanted) -> Steps[Child]:
     origin = yield from _origin(db_id, wanted, parent)
     yield from reserve(db_id, wanted.name, branch_id)
     try:
-        return (yield from _grow(db_id, wanted, branch_id, origin))
+        return (yield from _grow(db_id, wanted, branch_id, origin, cleansed))
     except Fenced as fenced:
         made = fenced.manifest
         if made.owner is not None and made.parent is not None:
             # Only a branch that lives can be owned: our change landed before its answer was lost.
             return Child(branch_id, made.parent.txid)
         raise Conflict(
-            f"branch {wanted.name!r} was not finished within a minute, or was deleted at once; "
-            "fork again if it is still wanted"
+            f"branch {wanted.name!r} was not finished within a minute, was deleted at once, or an "
+            "erasure began meanwhile; fork again if it is still wanted"
         ) from None
 
 
-def _grow(db_id: str, wanted: Wanted, branch_id: str, origin: _Origin) -> Steps[Child]:
+def _grow(
+    db_id: str, wanted: Wanted, branch_id: str, origin: _Origin, cleansed: Cleansed
+) -> Steps[Child]:
     lane = yield from _form(db_id, branch_id, wanted, origin)
     try:
-        return (yield from _settle(db_id, wanted, lane, origin))
+        return (yield from _settle(db_id, wanted, lane, origin, cleansed))
     except (Invalid, NotFound):
         # The parent, or the boundary in it, went away meanwhile.
         yield from delete_branch(lane)
         raise
 
 
-def _settle(db_id: str, wanted: Wanted, lane: Lane, origin: _Origin) -> Steps[Child]:
+def _settle(
+    db_id: str, wanted: Wanted, lane: Lane, origin: _Origin, cleansed: Cleansed
+) -> Steps[Child]:
     while True:
+        # Read after the name was reserved: an erasure that marks the parent later lists the names
+        # after that, and stops this child or marks it.
         parent = yield from _live(db_id, wanted.parent_id)
-        still, parent, seen = yield from _still_named(db_id, wanted, parent, origin)
+        still, seen = not origin.chain, origin.seen
+        if origin.chain and origin.freed_of.issuperset(parent.erasing):
+            still, parent, seen = yield from _still_named(db_id, wanted, parent, origin)
+            still = still and origin.freed_of.issuperset(parent.erasing)
         if still:
-            # Read after the child was written: an erasure that marks the parent later lists the
-            # branches after that, and finds the child.
-            nonce: str = yield Nonce()
-            change = evolve(lane.manifest, nonce, state="live", erasing=parent.erasing)
+            change = evolve(lane.manifest, (yield Nonce()), state="live")
         else:
             origin = yield from _origin(db_id, wanted, parent, seen)
+            if parent.erasing and origin.chain:
+                origin = yield from _freed(db_id, wanted, lane, cleansed)
             change = evolve(lane.manifest, (yield Nonce()), **_copied(wanted, origin))
         yield from swap(lane, change)
         if lane.manifest.state == "live":
             return Child(lane.branch_id, origin.txid)
+
+
+def _freed(db_id: str, wanted: Wanted, lane: Lane, cleansed: Cleansed) -> Steps[_Origin]:
+    """Store the state a child begins with, without what is being erased in its parent."""
+    while True:
+        timeline = yield from read_timeline(db_id, wanted.parent_id)
+        at = timeline.manifest.txid if wanted.txid is None else wanted.txid
+        # Raises what can be asked instead, where it was given up meanwhile.
+        timeline.at(at)
+        piece = cleansed(timeline, at)
+        if piece is not None:
+            break
+        yield Sleep(_RETRY_SECONDS)
+    ref = msgspec.structs.replace(piece.ref(1, lane.manifest.epoch, piece.at), redacted=True)
+    ref = yield from store_segment(db_id, lane.branch_id, ref, piece.data)
+    return _Origin((ref,), at, timeline, frozenset(timeline.manifest.erasing))
 
 
 def delete_branch(lane: Lane) -> Steps[None]:
@@ -128,14 +175,18 @@ def delete_branch(lane: Lane) -> Steps[None]:
     yield from swap(lane, evolve(manifest, nonce, state="deleted", epoch=manifest.epoch + 1))
 
 
-def recover(db_id: str, name: str, parent: Parent | None, piece: Piece, node: str) -> Steps[Child]:
+def recover(
+    db_id: str, name: str, parent: Parent | None, make: Callable[[], Piece], node: str
+) -> Steps[Child]:
     """Make a branch of a file that may not continue its own; when this returns it lives.
 
-    `piece` is a snapshot of txid 1 to `piece.max`; the branch consists of it alone, and needs
-    nothing of `parent`. Raises `Conflict` where the name is taken.
+    `make` gives a snapshot of txid 1 to `max`; the branch consists of it alone, and needs nothing
+    of `parent`. It is called once the name is reserved: what it is to be freed of is asked then,
+    and an erasure that begins later finds the name. Raises `Conflict` where the name is taken.
     """
     branch_id: str = yield Nonce()
     yield from reserve(db_id, name, branch_id)
+    piece = make()
     # Under the branch's own prefix, where nobody collects before the manifest is there.
     ref = yield from store_segment(db_id, branch_id, piece.ref(1, 1, piece.at), piece.data)
     nonce: str = yield Nonce()
@@ -201,7 +252,12 @@ def _origin(
 def _still_named(
     db_id: str, wanted: Wanted, parent: Manifest, origin: _Origin
 ) -> Steps[tuple[bool, Manifest, Timeline | None]]:
-    """Whether the parent still names all of a child's references; with what was read of it."""
+    """Whether the parent still names all of a child's references; with what was read of it.
+
+    What was freed is the child's own.
+    """
+    if origin.freed_of:
+        return True, parent, origin.seen
     missing = {ref.key for ref in origin.chain} - {ref.key for ref in parent.chain()}
     if not missing:
         return True, parent, origin.seen

@@ -1,25 +1,49 @@
 """Giving up a branch's earlier states for an erasure: what stays was cleansed and stored again.
 
 The marks come first, in every branch: from then on whatever makes an older state readable knows
-that it has to be cleansed (`erasing` is copied to a fork in the change that lets it live). Then
-each branch is coarsened to the points that stay. What was dropped is collected like anything else.
+that it has to be cleansed (`erasing` is copied to a fork in the change that lets it live, and what
+was about to come to live without having looked is made a tombstone). Then each branch is coarsened
+to the points that stay. What was dropped is collected like anything else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
+from .branches import list_branches
+from .heads import stop_forming
 from .history import remember
 from .lane import Lane, swap
-from .records import SegmentRef, evolve
+from .records import Manifest, SegmentRef, evolve
 from .requests import Nonce, Steps
 from .segments import store_segment
 from .ship import Piece
 from .timeline import Timeline
 
-__all__ = ["coarsen", "kept_points", "mark_erasing", "store_point", "unmark_erasing"]
+__all__ = [
+    "coarsen",
+    "kept_points",
+    "mark_erasing",
+    "store_point",
+    "unmark_erasing",
+    "unmarked",
+]
+
+
+def unmarked(db_id: str, marked: AbstractSet[str]) -> Steps[list[tuple[str, str, Manifest]]]:
+    """Return name, id and manifest of the branches that live and are not among `marked`, by id.
+
+    None is left: whatever comes to live later looks after that, and finds the marks. A fork reads
+    its parent again, and a recovered branch asks what was erased, once their names are reserved. So
+    what was reserved before, and does not live yet, may have looked too early: it is made a
+    tombstone, and whoever wanted it begins again.
+    """
+    yield from stop_forming(db_id)
+    found = yield from list_branches(db_id)
+    return [(name, one, held) for name, one, held in found if held and one not in marked]
 
 
 def mark_erasing(lane: Lane, erasure: str) -> Steps[None]:

@@ -35,6 +35,7 @@ __all__ = [
     "list_heads",
     "remove_branch",
     "reserve",
+    "stop_forming",
 ]
 
 FORMING_MS_MAX = 60_000
@@ -102,14 +103,26 @@ def expire(db_id: str, now_ms: int) -> Steps[list[str]]:
         assert held.branch_id is not None
 
         def over(manifest: Manifest | None, held: Head = held) -> bool:
-            if manifest is None or manifest.state == "forming":
+            if _is_forming(manifest):
                 return _is_stale(held, now_ms)
+            assert manifest is not None
             return manifest.ttl_at is not None and manifest.ttl_at <= now_ms
 
         if (yield from bury(db_id, held.branch_id, over)):
             yield from _release(db_id, name, held.branch_id)
             freed.append(name)
     return freed
+
+
+def stop_forming(db_id: str) -> Steps[None]:
+    """Delete every branch whose name is reserved and that does not live yet, however young.
+
+    When this returns none of them can come to live; their names are free.
+    """
+    for name, held in (yield from list_heads(db_id)):
+        assert held.branch_id is not None
+        if (yield from bury(db_id, held.branch_id, _is_forming)):
+            yield from _release(db_id, name, held.branch_id)
 
 
 def bury(db_id: str, branch_id: str, over: Callable[[Manifest | None], bool]) -> Steps[bool]:
@@ -175,7 +188,7 @@ def _free(db_id: str, name: str, held: Head, now: int) -> Steps[None]:
     assert held.branch_id is not None
 
     def over(manifest: Manifest | None) -> bool:
-        return _is_stale(held, now) and (manifest is None or manifest.state == "forming")
+        return _is_stale(held, now) and _is_forming(manifest)
 
     if not (yield from bury(db_id, held.branch_id, over)):
         raise _taken(name)
@@ -205,6 +218,10 @@ def _next(held: Head, nonce: str, branch_id: str | None, formed_at: int) -> Head
         branch_id=branch_id,
         formed_at=formed_at,
     )
+
+
+def _is_forming(manifest: Manifest | None) -> bool:
+    return manifest is None or manifest.state == "forming"
 
 
 def _is_stale(held: Head, now: int) -> bool:

@@ -154,10 +154,6 @@ def delete_profile(namespace: str, profile: str) -> Steps[None]:
     # Also where it was never written: a first writer on its way would otherwise come to own a
     # database that no name leads to.
     yield from bury(name.db_id, MAIN, lambda _: True)
-    # After main, of which no fork can come to live any more: so of the others none is missed.
-    for _, head in (yield from list_heads(name.db_id)):
-        assert head.branch_id is not None
-        yield from bury(name.db_id, head.branch_id, lambda _: True)
     yield from _take_off(namespace, profile, stored, name)
 
 
@@ -189,7 +185,15 @@ def _put_on(key: str, stored: Stored | None, name: Name | None, db_id: str) -> S
 
 
 def _take_off(namespace: str, profile: str, stored: Stored | None, name: Name) -> Steps[None]:
-    """Take a deleted database off its name, or find that somebody did."""
+    """Delete the branches of a database whose main is deleted, and take it off its name.
+
+    Or find that somebody did. Whoever deleted main may have ended before the others were.
+    """
+    assert name.db_id is not None
+    # After main, of which no fork can come to live any more: so of the others none is missed.
+    for _, head in (yield from list_heads(name.db_id)):
+        assert head.branch_id is not None
+        yield from bury(name.db_id, head.branch_id, lambda _: True)
     key = name_key(namespace, profile)
     now: int = yield Now()
     # First: a listing believes a name that has none beside it.

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["ACTIONS", "DROPPED", "EXEMPT", "EXPIRED", "SWEPT", "Action", "counts"]
+__all__ = [
+    "ACTIONS",
+    "AGED",
+    "DROPPED",
+    "EXEMPT",
+    "EXPIRED",
+    "REDACTION",
+    "RELATED",
+    "SENT",
+    "SWEPT",
+    "UNREADABLE",
+    "Action",
+    "counts",
+]
 
 
 class Action(NamedTuple):
@@ -23,15 +36,32 @@ ACTIONS: dict[str, Action] = {
     "memories.ingest": Action("memory.ingest"),
     "memories.supersede": Action("memory.supersede"),
     "memories.forget": Action("memory.forget"),
+    "memories.feedback": Action("memory.feedback"),
     "memories.get": Action("memory.get", read=True),
     "memories.list": Action("memory.list", read=True),
     "memories.history": Action("memory.history", read=True),
+    "memories.archive": Action("memory.archive"),
+    "memories.restore": Action("memory.restore"),
+    "memories.delete": Action("memory.delete"),
+    "memories.hold": Action("memory.hold"),
+    "memories.release": Action("memory.release"),
+    "memories.move": Action("memory.move"),
+    "memories.events": Action("memory.events", read=True),
+    "memories.lineage": Action("memory.lineage", read=True),
     "recall": Action("memory.recall", read=True),
+    "ask": Action("memory.ask", read=True),
     "sessions.end": Action("memory.session_end"),
     "sessions.append": Action("session.append"),
     "sessions.list": Action("session.list", read=True),
     "sessions.window": Action("session.window", read=True),
     "sessions.search": Action("session.search", read=True),
+    "extract": Action("memory.extract"),
+    "proposals.list": Action("proposal.list", read=True),
+    "proposals.get": Action("proposal.get", read=True),
+    "proposals.decide": Action("proposal.decide"),
+    "reviews.show": Action("review.show", read=True),
+    "reviews.merge": Action("review.merge"),
+    "lineage.forget": Action("lineage.forget"),
     "documents.insert": Action("documents.insert"),
     "documents.update": Action("documents.update"),
     "documents.delete": Action("documents.delete"),
@@ -63,6 +93,12 @@ ACTIONS: dict[str, Action] = {
     "checkpoints.list": Action("checkpoint.list", read=True),
     "points.list": Action("branch.points", read=True),
     "manifest": Action("branch.manifest", read=True),
+    "erasures.create": Action("erasure.requested", always=True),
+    "erasures.cancel": Action("erasure.cancelled", always=True),
+    "erasures.run": Action("erasure.run"),
+    "erasures.list": Action("erasure.list", read=True),
+    "erasures.get": Action("erasure.get", read=True),
+    "subject.export": Action("subject.export", always=True),
     # A read, but everything there is leaves with it.
     "export": Action("profile.export"),
     "import": Action("profile.import"),
@@ -77,6 +113,13 @@ ACTIONS: dict[str, Action] = {
     "policy.set_profile": Action("policy.update", always=True),
     "policy.get_namespace": Action("policy.get", read=True),
     "policy.get_profile": Action("policy.get", read=True),
+    "embed.reembed": Action("embed.reembed"),
+    "embed.status": Action("embed.status", read=True),
+    "keys.profiles": Action("keys.list", read=True),
+    "keys.rotate": Action("keys.rotate", always=True),
+    "keys.retire": Action("keys.retire", always=True),
+    "keys.reencrypt": Action("keys.reencrypt"),
+    "keys.seal_fields": Action("keys.seal_fields"),
     "audit.query": Action("audit.query", read=True),
     "audit.verify": Action("audit.verify", read=True),
     "usage.database": Action("usage.get", read=True),
@@ -84,14 +127,24 @@ ACTIONS: dict[str, Action] = {
 }
 # Of what the node does by itself.
 SWEPT = "memory.sweep"
+AGED = "memory.lifecycle"
+RELATED = "memory.relate"
 EXPIRED = "audit.expire"
 DROPPED = "audit.dropped"
+# What a policy found in what came in: labels, fields and how often, nothing of it.
+REDACTION = "redaction"
+# A row that was sealed could not be read; once for each row and version of the key.
+UNREADABLE = "fields.unreadable"
+# What left for a model, by what it was given for.
+SENT = {"embed": "egress.embed", "extract": "egress.extract", "ask": "egress.ask"}
 
 _NO_NAMESPACE = "it is about the whole store, and an event belongs to one namespace"
 EXEMPT: dict[str, str] = {
     "databases.list": _NO_NAMESPACE,
     "namespaces.list": _NO_NAMESPACE,
     "names.list": _NO_NAMESPACE,
+    "keys.status": _NO_NAMESPACE,
+    "keys.retire_masters": _NO_NAMESPACE,
     "node.info": _NO_NAMESPACE,
     "maintain": f"{_NO_NAMESPACE}; what it removes by policy is recorded as {SWEPT} and {EXPIRED}",
     "sync": "it stores what was recorded when it was written, and changes nothing",

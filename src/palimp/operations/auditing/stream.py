@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from ...api import Operation, Options, Target
@@ -41,6 +43,7 @@ _BACKOFF_SECONDS_MAX = 30.0
 _CLOSING_PAUSE_SECONDS = 0.1
 # Of what is done by the node itself.
 _NODE = Principal("owner", actor="node")
+_NOTHING_MORE: Mapping[str, Any] = MappingProxyType({})
 
 
 class _Chain:
@@ -133,11 +136,21 @@ class Audit:
         self._put(namespace, fields)
 
     def record(
-        self, namespace: str, action: str, profile: str | None = None, **counted: int
+        self,
+        namespace: str,
+        action: str,
+        profile: str | None = None,
+        *,
+        principal: Principal = _NODE,
+        about: Mapping[str, Any] = _NOTHING_MORE,
+        **counted: int,
     ) -> None:
-        """Record what the node did by itself."""
+        """Record what the node did by itself, or beside an operation of `principal`.
+
+        `about` holds further fields of an `AuditEvent`.
+        """
         if self._policies.lenient(namespace, profile).audit_enabled:
-            self._put(namespace, self._own(action, profile, counted))
+            self._put(namespace, {**self._own(action, profile, counted, principal), **about})
 
     def flush(self, seconds: float) -> bool:
         """Store what was recorded until now; False where that did not succeed in time."""
@@ -278,14 +291,20 @@ class Audit:
         except Error as error:
             _LOG.warning("the head of the audit of %s stays behind: %s", namespace, error)
 
-    def _own(self, action: str, profile: str | None, counted: dict[str, int]) -> dict[str, Any]:
+    def _own(
+        self,
+        action: str,
+        profile: str | None,
+        counted: dict[str, int],
+        principal: Principal = _NODE,
+    ) -> dict[str, Any]:
         return {
             "ts": self._clock.now_ms(),
             "action": action,
             "outcome": "ok",
-            "actor": _NODE.actor,
-            "kind": _NODE.kind,
-            "scope": _NODE.scope,
+            "actor": principal.actor,
+            "kind": principal.kind,
+            "scope": principal.scope,
             "profile": profile,
             "counts": counted,
         }

@@ -6,7 +6,7 @@ from .draft import Draft, draft
 from .filters import Conditions, conditions
 from .lifecycle import expire_tasks, forget, has_expired
 from .read import check_history, check_list, count_memories, get_memory, history, list_memories
-from .write import Outcome, Writer, ingest, supersede
+from .write import Outcome, Writer, ingest, supersede, take_place
 
 __all__ = [
     "Conditions",
@@ -26,4 +26,5 @@ __all__ = [
     "ingest",
     "list_memories",
     "supersede",
+    "take_place",
 ]

@@ -30,7 +30,11 @@ _TYPE_DEFAULT: MemoryType = "fact"
 
 
 class Draft(NamedTuple):
-    """A checked memory: texts in canonical form, times in milliseconds, content as JSON or None."""
+    """A checked memory: texts in canonical form, times in milliseconds, content as JSON or None.
+
+    `flags` says, as a JSON list, what a policy lets stand in it. `keyed` is whether more than its
+    content says what it is a duplicate of.
+    """
 
     given: MemoryInput
     type: MemoryType
@@ -40,9 +44,13 @@ class Draft(NamedTuple):
     observed_at: int | None
     ttl_ms: int | None
     canonical: bytes
+    flags: str | None = None
+    expires_at: int | None = None
+    window_ms: int | None = None
+    keyed: bool = False
 
 
-def draft(given: MemoryInput) -> Draft:
+def draft(given: MemoryInput, flags: tuple[str, ...] = ()) -> Draft:
     """Check one memory and return it ready to write; raises `Invalid` naming field and limit."""
     kind = given.type or _TYPE_DEFAULT
     check_text(given.text, "text", TEXT_BYTES_MAX)
@@ -67,16 +75,38 @@ def draft(given: MemoryInput) -> Draft:
     identity: list[object] = [kind, given.topic, msgspec.Raw((content or plain).encode())]
     if given.dedup_key is not None:
         identity.append(given.dedup_key)
+    keyed = given.extracted_key is not None or given.dedup_window is not None
+    if keyed:
+        check_label(given.extracted_key, "extracted_key")
+        # The same elsewhere is a memory of its own.
+        identity.append({"of": [given.extracted_key, given.project, given.environment]})
     return Draft(
         given=given,
         type=kind,
         content=None if content == plain else content,
         metadata=_metadata(given),
         tags=_tags(given.tags),
-        observed_at=_optional_ms(given.observed_at),
+        observed_at=_optional_ms(given.observed_at, "observed_at"),
         ttl_ms=_ttl_ms(given, kind),
         canonical=msgspec.json.encode(identity),
+        flags=msgspec.json.encode(flags).decode() if flags else None,
+        expires_at=_optional_ms(given.expires_at, "expires_at"),
+        window_ms=_window_ms(given) if keyed else None,
+        keyed=keyed,
     )
+
+
+def _window_ms(given: MemoryInput) -> int | None:
+    seconds = given.dedup_window
+    if seconds is None:
+        return None
+    if given.dedup_key is None:
+        raise Invalid("dedup_window without a dedup_key: it is the window of that key; give one")
+    if not 0 < seconds <= TTL_SECONDS_MAX:
+        raise Invalid(
+            f"dedup_window is {seconds} seconds; give more than 0, at most {TTL_SECONDS_MAX:,}"
+        )
+    return max(1, round(seconds * 1000))
 
 
 def _article(kind: str) -> str:
@@ -89,8 +119,8 @@ def _metadata(given: MemoryInput) -> str | None:
     return encode_json(given.metadata, "metadata", METADATA_BYTES_MAX)
 
 
-def _optional_ms(value: int | str | None) -> int | None:
-    return None if value is None else parse_ms(value, "observed_at")
+def _optional_ms(value: int | str | None, field: str) -> int | None:
+    return None if value is None else parse_ms(value, field)
 
 
 def _tags(tags: tuple[str, ...]) -> str | None:
@@ -112,7 +142,9 @@ def _ttl_ms(given: MemoryInput, kind: MemoryType) -> int | None:
         check_label(source, f"derived_from[{place}]")
     if kind != "task":
         if given.ttl is not None:
-            raise Invalid(f"ttl on {_article(kind)}: only tasks expire; leave it out")
+            raise Invalid(
+                f"ttl on {_article(kind)}: only tasks have one; leave it out, or give expires_at"
+            )
         return None
     seconds = TASK_TTL_DEFAULT_SECONDS if given.ttl is None else given.ttl
     if not 0 < seconds <= TTL_SECONDS_MAX:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ...api import Filters
+from ...api import PERSONAL_LABELS, SECRET_LABELS, Filters
 from ...api.limits import FILTER_VALUES_MAX, TAGS_MAX
 from ...clock import parse_ms
 from ...errors import Invalid
 from ..checks import check_label, check_share
+from ..ranking import TIERS
 
 __all__ = ["Conditions", "conditions"]
 
+_LABELS = (*SECRET_LABELS, *PERSONAL_LABELS)
+_SEEN = ("active", "archived")
+_DELETED = ("soft_deleted", "hard_delete_pending")
 _EQUAL = ("session", "source", "agent", "speaker", "project", "environment")
 
 
@@ -22,11 +26,15 @@ class Conditions(NamedTuple):
     parameters: dict[str, Any]
 
 
-def conditions(filters: Filters, now_ms: int) -> Conditions:
-    """Return the condition of `filters` at `now_ms`; raises `Invalid` for an impossible one."""
+def conditions(filters: Filters, now_ms: int, *, deleted: bool = False) -> Conditions:
+    """Return the condition of `filters` at `now_ms`; raises `Invalid` for an impossible one.
+
+    With `deleted` the state may be one that only the table of deleted memories has.
+    """
     parts = ["m.state = :state", "(m.expires_at IS NULL OR m.expires_at > :now)"]
     parameters: dict[str, Any] = {"state": filters.state, "now": now_ms}
-    check_label(filters.state, "state")
+    if filters.state not in _SEEN and not (deleted and filters.state in _DELETED):
+        _refuse_state(filters.state)
     if not filters.include_superseded:
         parts.append("m.superseded_at IS NULL")
     for column, values in (("type", filters.types), ("kind", filters.kinds)):
@@ -56,7 +64,29 @@ def conditions(filters: Filters, now_ms: int) -> Conditions:
         check_label(tag, f"tags[{place}]")
         parts.append(f"EXISTS (SELECT 1 FROM json_each(m.tags) WHERE value = :tag{place})")
         parameters[f"tag{place}"] = tag
+    _flags(filters.flags, parts, parameters)
+    if filters.tier is not None:
+        if filters.tier not in TIERS:
+            raise Invalid(f"tier is {filters.tier!r:.80}; give {', '.join(TIERS)}")
+        parts.append("coalesce(m.memory_tier, 'hot') = :tier")
+        parameters["tier"] = filters.tier
     return Conditions(" AND ".join(parts), parameters)
+
+
+def _refuse_state(state: str) -> None:
+    if state in _DELETED:
+        raise Invalid(f"state is {state!r}: deleted memories are listed, nothing else finds them")
+    raise Invalid(
+        f"state is {state!r:.80}; give {', '.join(_SEEN)}, or to a listing {' or '.join(_DELETED)}"
+    )
+
+
+def _flags(flags: tuple[str, ...], parts: list[str], parameters: dict[str, Any]) -> None:
+    for place, flag in enumerate(dict.fromkeys(flags)):
+        if flag not in _LABELS:
+            raise Invalid(f"no memory is flagged {flag!r:.80}; flags are {', '.join(_LABELS)}")
+        parts.append(f"EXISTS (SELECT 1 FROM json_each(m.flags) WHERE value = :flag{place})")
+        parameters[f"flag{place}"] = flag
 
 
 def _time_range(filters: Filters, parts: list[str], parameters: dict[str, Any]) -> None:

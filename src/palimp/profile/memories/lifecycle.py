@@ -10,7 +10,15 @@ import apsw
 from ..indexing import MEMORIES, add_entries, drop_vectors, neighbours, remove_entries
 from ..protocols import Sealer
 
-__all__ = ["EXPIRE_BATCH", "end_tasks", "expire_tasks", "forget", "has_expired"]
+__all__ = [
+    "EXPIRE_BATCH",
+    "end_tasks",
+    "expire_tasks",
+    "forget",
+    "has_expired",
+    "remove",
+    "take_out",
+]
 
 EXPIRE_BATCH = 500
 
@@ -36,15 +44,17 @@ def forget(connection: apsw.Connection, identity: str, sealer: Sealer, now_ms: i
 def has_expired(connection: apsw.Connection, now_ms: int) -> bool:
     """Whether `expire_tasks` would remove anything."""
     found = connection.execute(
-        "SELECT 1 FROM __palimp_memories WHERE expires_at <= ? LIMIT 1", (now_ms,)
+        f"SELECT 1 FROM __palimp_memories WHERE expires_at <= ?{_unheld(connection)} LIMIT 1",
+        (now_ms,),
     ).get
     return found is not None
 
 
 def expire_tasks(connection: apsw.Connection, now_ms: int, sealer: Sealer) -> int:
-    """Remove up to 500 tasks whose time is over and return how many."""
+    """Remove up to 500 tasks, and others, whose time is over and return how many."""
     rows: list[Any] = connection.execute(
-        "SELECT handle FROM __palimp_memories WHERE expires_at <= ? ORDER BY expires_at LIMIT ?",
+        f"""SELECT handle FROM __palimp_memories WHERE expires_at <= ?{_unheld(connection)}
+        ORDER BY expires_at LIMIT ?""",
         (now_ms, EXPIRE_BATCH),
     ).fetchall()
     remove(connection, [handle for (handle,) in rows], sealer)
@@ -52,24 +62,64 @@ def expire_tasks(connection: apsw.Connection, now_ms: int, sealer: Sealer) -> in
 
 
 def end_tasks(connection: apsw.Connection, session: str, sealer: Sealer) -> int:
-    """Remove the tasks of a session and return how many."""
+    """Remove the tasks of a session and return how many; those under legal hold stay."""
     rows: list[Any] = connection.execute(
-        "SELECT handle FROM __palimp_memories WHERE session = ? AND type = 'task'", (session,)
+        f"""SELECT handle FROM __palimp_memories WHERE session = ? AND type = 'task'
+        {_unheld(connection)}""",
+        (session,),
     ).fetchall()
     remove(connection, [handle for (handle,) in rows], sealer)
     return len(rows)
 
 
-def remove(connection: apsw.Connection, handles: Sequence[int], sealer: Sealer) -> None:
-    """Remove rows one by one, each with all that was derived from its words."""
-    for handle in handles:
+def remove(
+    connection: apsw.Connection, handles: Sequence[int], sealer: Sealer, *, held: bool = False
+) -> None:
+    """Remove rows, deleted ones too, with all that was derived from their words.
+
+    Raises `Conflict` where one is under legal hold, unless `held`.
+    """
+    # Not before: opening a folder does not wait for it.
+    from ..lazy import has_table
+    from ..proposals import remove_for
+
+    remove_for(connection, handles)
+    if not has_table(connection, "__palimp_lifecycle"):
+        take_out(connection, handles, sealer)
+        return
+    from .holds import refuse_held
+    from .states import forget_rows, shelved
+
+    if not held:
+        refuse_held(connection, handles)
+    deleted = shelved(connection, handles)
+    take_out(connection, [handle for handle in handles if handle not in deleted], sealer)
+    forget_rows(connection, handles)
+
+
+def take_out(connection: apsw.Connection, handles: Sequence[int], sealer: Sealer) -> None:
+    """Remove rows with their entries and vectors; their neighbours are indexed again.
+
+    All entries before all rows: FTS5 writes what it has gathered whenever a statement begins that
+    can touch several rows, and in between would write each entry by itself.
+    """
+    # Not before: opening a folder does not wait for them.
+    from .. import usage
+    from . import dedup
+
+    gone = dict.fromkeys(handles)
+    near: dict[int, None] = {}
+    following = []
+    for handle in gone:
         before, after = neighbours(connection, MEMORIES, handle)
-        near = [other for other in (before, after) if other is not None]
-        remove_entries(connection, MEMORIES, [handle, *near], sealer)
-        drop_vectors(connection, MEMORIES, [handle], keep_given=False)
-        if after is not None:
-            # Its vector was made of these words too.
-            drop_vectors(connection, MEMORIES, [after], keep_given=True)
+        near.update((one, None) for one in (before, after) if one is not None and one not in gone)
+        if after is not None and after not in gone:
+            following.append(after)
+    remove_entries(connection, MEMORIES, [*gone, *near], sealer)
+    drop_vectors(connection, MEMORIES, list(gone), keep_given=False)
+    # The vectors of those after them were made of these words too.
+    drop_vectors(connection, MEMORIES, following, keep_given=True)
+    for handle in gone:
         connection.execute(
             """UPDATE __palimp_memories SET superseded_by =
             (SELECT superseded_by FROM __palimp_memories WHERE handle = :handle)
@@ -77,4 +127,12 @@ def remove(connection: apsw.Connection, handles: Sequence[int], sealer: Sealer) 
             {"handle": handle},
         )
         connection.execute("DELETE FROM __palimp_memories WHERE handle = ?", (handle,))
-        add_entries(connection, MEMORIES, near, sealer)
+        dedup.drop(connection, handle)
+    usage.drop_feedback(connection, list(gone))
+    add_entries(connection, MEMORIES, near, sealer)
+
+
+def _unheld(connection: apsw.Connection) -> str:
+    from .holds import unheld
+
+    return unheld(connection)

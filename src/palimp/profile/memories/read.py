@@ -24,6 +24,8 @@ __all__ = [
     "list_memories",
 ]
 
+# Those of `states`, which is not read before it is needed.
+_DELETED = "__palimp_deleted"
 # Every number of 18 digits fits a 64-bit column.
 _CURSOR_DIGITS_MAX = 18
 # A chain is walked in both directions; UNION drops rows met twice, so it ends even on a cycle.
@@ -61,8 +63,16 @@ def list_memories(
 ) -> MemoryPage:
     """Return one page of what matches, newest first. The txid of the page is set by the caller."""
     sql, parameters = _page_conditions(request, now_ms)
+    table = "__palimp_memories"
+    if request.state not in ("active", "archived"):
+        # Not before: opening a folder does not wait for it.
+        from ..lazy import has_table
+
+        table = _DELETED
+        if not has_table(connection, table):
+            return MemoryPage(memories=(), next_cursor=None, txid=0)
     rows: list[Any] = connection.execute(
-        f"""SELECT {MEMORY_COLUMNS} FROM __palimp_memories m WHERE {sql}
+        f"""SELECT {MEMORY_COLUMNS} FROM {table} m WHERE {sql}
         ORDER BY m.handle DESC LIMIT :limit""",
         parameters,
     ).fetchall()
@@ -82,7 +92,7 @@ def check_list(request: ListMemories) -> None:
 
 def _page_conditions(request: ListMemories, now_ms: int) -> tuple[str, dict[str, Any]]:
     check_integer(request.limit, "limit", 1, PAGE_MAX)
-    where = conditions(request, now_ms)
+    where = conditions(request, now_ms, deleted=True)
     sql, parameters = where.sql, {**where.parameters, "limit": request.limit + 1}
     if request.topic is not None:
         sql += " AND m.topic = :topic"

@@ -16,7 +16,7 @@ from ..protocols import Sealer
 from ..sessions import touch_session
 from .draft import Draft, draft
 
-__all__ = ["Outcome", "Writer", "ingest", "supersede"]
+__all__ = ["Outcome", "Writer", "ingest", "supersede", "take_place"]
 
 _INSERT_COLUMNS = (
     "id type kind topic text content keywords tags metadata source session agent speaker project "
@@ -32,12 +32,16 @@ _INHERITED = ("type", "kind", "topic", "tags", "project", "environment", "sessio
 
 
 class Writer(NamedTuple):
-    """What a write needs besides the connection; `ttl_max_ms` is how long a task lives at most."""
+    """What a write needs besides the connection; `ttl_max_ms` is how long a task lives at most.
+
+    `actor` is who writes, for the events of memories.
+    """
 
     now_ms: int
     id_key: bytes
     sealer: Sealer
     ttl_max_ms: int | None = None
+    actor: str | None = None
 
 
 class Outcome(NamedTuple):
@@ -63,7 +67,11 @@ def ingest(connection: apsw.Connection, drafts: Sequence[Draft], writer: Writer)
 
 
 def supersede(
-    connection: apsw.Connection, old_id: str, given: MemoryInput, writer: Writer
+    connection: apsw.Connection,
+    old_id: str,
+    given: MemoryInput,
+    writer: Writer,
+    flags: tuple[str, ...] = (),
 ) -> Outcome:
     """Write `given` as what replaces `old_id`.
 
@@ -72,7 +80,7 @@ def supersede(
     naming the newer memory where `old_id` was superseded before.
     """
     row = connection.execute(
-        f"""SELECT handle, superseded_at, superseded_by, {", ".join(_INHERITED)}
+        f"""SELECT handle, state, superseded_at, superseded_by, {", ".join(_INHERITED)}
         FROM __palimp_memories WHERE id = ? AND (expires_at IS NULL OR expires_at > ?)""",
         (old_id, writer.now_ms),
     ).fetchone()
@@ -81,8 +89,14 @@ def supersede(
             f"no memory {old_id} to supersede; it was forgotten, has expired or never was",
             id=old_id,
         )
-    handle, superseded_at, superseded_by, *inherited = row
-    item = draft(_inherit(given, inherited))
+    handle, state, superseded_at, superseded_by, *inherited = row
+    if state != "active":
+        raise Conflict(
+            f"memory {old_id} is {state} and cannot be changed; restore it first",
+            id=old_id,
+            state=state,
+        )
+    item = draft(_inherit(given, inherited), flags)
     if superseded_at is not None:
         newer = _id_of(connection, superseded_by)
         new_id = memory_id(writer.id_key, item.canonical)
@@ -108,6 +122,21 @@ def supersede(
     return Outcome([result], outcome.handles, outcome.fresh)
 
 
+def take_place(connection: apsw.Connection, old: int, new: int, now_ms: int) -> bool:
+    """Let a memory that is there supersede another one, both by handle; False where it did before.
+
+    Of the two only the older one changes.
+    """
+    holds = connection.execute(
+        "SELECT 1 FROM __palimp_memories WHERE handle = ? AND superseded_at IS NULL", (old,)
+    ).get
+    if holds is None or old == new:
+        return False
+    _retire(connection, old, now_ms)
+    _point(connection, old, new)
+    return True
+
+
 def _inherit(given: MemoryInput, inherited: Sequence[Any]) -> MemoryInput:
     fields = {name: getattr(given, name) for name in given.__struct_fields__}
     for name, old in zip(_INHERITED, inherited, strict=True):
@@ -119,23 +148,47 @@ def _inherit(given: MemoryInput, inherited: Sequence[Any]) -> MemoryInput:
 
 
 def _ingest_one(connection: apsw.Connection, item: Draft, writer: Writer, outcome: Outcome) -> None:
-    identity = memory_id(writer.id_key, item.canonical)
+    canonical = item.canonical
+    if item.window_ms is not None:
+        # Its key says what it is a duplicate of, and not its content: later it is new.
+        canonical += b"%d" % writer.now_ms
+    identity = memory_id(writer.id_key, canonical)
     row = connection.execute(
         """SELECT handle, superseded_at IS NULL AND state = 'active'
-        AND (expires_at IS NULL OR expires_at > ?) FROM __palimp_memories WHERE id = ?""",
+        AND (expires_at IS NULL OR expires_at > ?), state FROM __palimp_memories WHERE id = ?""",
         (writer.now_ms, identity),
     ).fetchone()
     if row and row[1]:
         outcome.results.append(ItemResult(id=identity, status="duplicate"))
         outcome.handles.append(row[0])
         return
+    if item.keyed:
+        # Not before: most memories have no such key.
+        from . import dedup
+
+        same = dedup.same(connection, item, writer.sealer, writer.now_ms)
+        if same is not None:
+            outcome.results.append(ItemResult(id=same[1], status="duplicate"))
+            outcome.handles.append(same[0])
+            return
     displaced = _displace(connection, item, writer.now_ms)
     if row:
         handle = row[0]
         _revive(connection, handle, _expires_at(item, writer), writer.now_ms)
+        if row[2] != "active":
+            # Not before: it takes an archived memory.
+            from .states import Act, revived
+
+            revived(connection, handle, identity, Act(writer.now_ms, writer.actor))
     else:
         handle = _insert(connection, identity, item, writer)
         outcome.fresh.append(handle)
+    if item.flags is not None:
+        _flag(connection, handle, item.flags)
+    if item.keyed:
+        from . import dedup
+
+        dedup.note(connection, item, handle, writer.now_ms)
     superseded = []
     for old in displaced:
         _point(connection, old, handle)
@@ -153,9 +206,10 @@ def _ingest_one(connection: apsw.Connection, item: Draft, writer: Writer, outcom
 
 def _expires_at(item: Draft, writer: Writer) -> int | None:
     if item.ttl_ms is None:
-        return None
+        return item.expires_at
     most = item.ttl_ms if writer.ttl_max_ms is None else writer.ttl_max_ms
-    return writer.now_ms + min(item.ttl_ms, most)
+    ends = writer.now_ms + min(item.ttl_ms, most)
+    return ends if item.expires_at is None else min(ends, item.expires_at)
 
 
 def _shortened(item: Draft, writer: Writer) -> str | None:
@@ -170,17 +224,27 @@ def _shortened(item: Draft, writer: Writer) -> str | None:
 
 
 def _displace(connection: apsw.Connection, item: Draft, now_ms: int) -> list[int]:
-    """Retire what holds on the item's (type, topic); the database allows one at a time."""
-    if item.given.topic is None:
-        return []
-    rows: list[Any] = connection.execute(
-        """SELECT handle FROM __palimp_memories
-        WHERE type = ? AND topic = ? AND superseded_at IS NULL AND state = 'active'""",
-        (item.type, item.given.topic),
-    ).fetchall()
-    for (handle,) in rows:
+    """Retire what holds on the item's (type, topic) or has its extracted key.
+
+    Of a topic the database allows one at a time.
+    """
+    handles: list[int] = []
+    if item.given.topic is not None:
+        rows: list[Any] = connection.execute(
+            """SELECT handle FROM __palimp_memories
+            WHERE type = ? AND topic = ? AND superseded_at IS NULL AND state = 'active'""",
+            (item.type, item.given.topic),
+        ).fetchall()
+        handles = [handle for (handle,) in rows]
+    if item.given.extracted_key is not None:
+        from . import dedup
+
+        held = dedup.replaced(connection, item, now_ms)
+        if held is not None and held not in handles:
+            handles.append(held)
+    for handle in handles:
         _retire(connection, handle, now_ms)
-    return [handle for (handle,) in rows]
+    return handles
 
 
 def _insert(connection: apsw.Connection, identity: str, item: Draft, writer: Writer) -> int:
@@ -191,11 +255,11 @@ def _insert(connection: apsw.Connection, identity: str, item: Draft, writer: Wri
         item.type,
         given.kind,
         given.topic,
-        seal(given.text),
-        None if item.content is None else seal(item.content),
-        None if given.keywords is None else seal(given.keywords),
+        seal(given.text, "memories", identity, "text"),
+        None if item.content is None else seal(item.content, "memories", identity, "content"),
+        None if given.keywords is None else seal(given.keywords, "memories", identity, "keywords"),
         item.tags,
-        None if item.metadata is None else seal(item.metadata),
+        None if item.metadata is None else seal(item.metadata, "memories", identity, "metadata"),
         given.source,
         given.session,
         given.agent,
@@ -225,6 +289,11 @@ def _revive(connection: apsw.Connection, handle: int, expires_at: int | None, no
         state = 'active', activated_at = ?, expires_at = ? WHERE handle = ?""",
         (now_ms, expires_at, handle),
     )
+
+
+def _flag(connection: apsw.Connection, handle: int, flags: str) -> None:
+    # Not with the row: most have none, and each column of a row is paid for.
+    connection.execute("UPDATE __palimp_memories SET flags = ? WHERE handle = ?", (flags, handle))
 
 
 def _retire(connection: apsw.Connection, handle: int, now_ms: int) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 
 from ...api import Dropped
 from ..checks import decode_json
-from ..indexing import TURNS, Corpus, turn_text
+from ..indexing import GIVEN_MODEL, TURNS, Corpus, turn_text
 from ..memories.filters import Conditions
-from ..protocols import Sealer
-from ..vectors import CodeIndex, QueryVector, nearest
+from ..protocols import Sealer, Undecipherable
+from ..vectors import CodeIndex, QueryVector, having, nearest
 from .terms import Terms
 from .weights import BM25_COLUMNS
 
@@ -25,13 +25,15 @@ CHANNEL_ROWS = 64
 _ROWS_A_HIT = 4
 _BM25 = ", ".join(map(str, BM25_COLUMNS))
 _CANDIDATE_COLUMNS = {
-    "memories": "m.handle, m.type, m.session, m.speaker, m.text, m.occurred_at",
-    "turns": "m.handle, 'event', m.session, m.speaker, m.content, coalesce(m.at, m.created_at)",
+    "memories": "m.handle, m.id, m.type, m.session, m.speaker, m.text, m.occurred_at, "
+    "m.memory_tier",
+    "turns": "m.handle, m.session || '/' || m.seq, 'event', m.session, m.speaker, m.content, "
+    "coalesce(m.at, m.created_at), NULL",
 }
 
 
 class Candidate(NamedTuple):
-    """A row that may be seen, with what the features need of it."""
+    """A row that may be seen, with what the features need of it; no `tier` is the hot one."""
 
     handle: int
     type: str
@@ -39,10 +41,14 @@ class Candidate(NamedTuple):
     speaker: str | None
     text: str
     occurred_at: int
+    tier: str | None = None
 
 
 class Search(NamedTuple):
-    """One search: where, for what, and what may be seen."""
+    """One search: where, for what, and what may be seen.
+
+    Of `vectors` the embedder's comes before those of older generations, the newest first.
+    """
 
     corpus: Corpus
     terms: Terms
@@ -83,6 +89,7 @@ def gather(connection: apsw.Connection, search: Search, index: CodeIndex, sealer
             hits = _keyword(connection, search, rows, filtered=True)
             visible = _admit(connection, search, found, [handle for handle, _ in hits], sealer)
         found.keyword.update((handle, value) for handle, value in hits if handle in visible)
+    newer: list[str] = []
     for query in search.vectors:
         near = nearest(connection, search.corpus, index, query, rows)
         if isinstance(near, str):
@@ -95,6 +102,10 @@ def gather(connection: apsw.Connection, search: Search, index: CodeIndex, sealer
             )
             assert not isinstance(near, str)
             visible = _admit(connection, search, found, near, sealer)
+        if query.model != GIVEN_MODEL:
+            # A row of two generations counts by the newer one.
+            visible -= having(connection, search.corpus, newer, visible) if newer else set()
+            newer.append(query.model)
         found.vector[query.model] = {handle: near[handle] for handle in visible}
     return found
 
@@ -154,9 +165,19 @@ def _admit(
                 "handles": apsw.carray(np.asarray(unread, np.int64)),
             },
         ).fetchall()
-        for handle, kind, session, speaker, sealed, occurred_at in rows:
-            text = sealer.unseal(sealed)
-            if search.corpus is TURNS:
-                text = turn_text(decode_json(text))
-            found.candidates[handle] = Candidate(handle, kind, session, speaker, text, occurred_at)
+        for handle, identity, kind, session, speaker, sealed, occurred_at, tier in rows:
+            text = _text(search.corpus, identity, sealed, sealer)
+            found.candidates[handle] = Candidate(
+                handle, kind, session, speaker, text, occurred_at, tier
+            )
     return {handle for handle in wanted if handle in found.candidates}
+
+
+def _text(corpus: Corpus, identity: str, sealed: str | bytes, sealer: Sealer) -> str:
+    """Return the words of a row; none where they cannot be read."""
+    try:
+        if corpus is TURNS:
+            return turn_text(decode_json(sealer.unseal(sealed, "turns", identity, "content")))
+        return sealer.unseal(sealed, "memories", identity, "text")
+    except Undecipherable:
+        return ""

@@ -2,7 +2,8 @@
 
 - topic: 1 where the asked topic is the memory's.
 - keyword: bm25 (text, keywords, speaker and date, neighbours) divided by the best of this result.
-- vector: cosine, not below 0; the best of the models asked.
+- vector: cosine, not below 0; the better of a given vector and the embedder's. Where rows have
+  vectors of several generations, as it would be in the one that leads (see `scales`).
 - speaker: the question names who said it; of a row without a speaker, names somebody it mentions.
 - session: how well the best three rows of its session match by keyword, relative to the best one;
   a row without a session counts by its own better signal.
@@ -27,7 +28,7 @@ from .candidates import Candidate, Found
 from .weights import Weights
 from .words import asks_when, mentions_time
 
-__all__ = ["Signals", "signals"]
+__all__ = ["Question", "Signals", "Similarity", "Values", "signals"]
 
 _SESSION_ROWS = 3
 _SUBSTANCE_CHARS = 80.0
@@ -46,12 +47,18 @@ class Signals:
         self.raw: dict[str, Values] = {}
         self.value: dict[str, Values] = {}
         self.weight: dict[str, float] = {}
+        # What was done to the weighted mean: a raw value per candidate, and what it changed.
+        self.changes: dict[str, tuple[Values, Values]] = {}
 
     def enter(self, name: str, weight: float, raw: Values, value: Values | None = None) -> None:
         """Put a feature into play; `value` is `raw` where that is normalised already."""
         self.raw[name] = raw
         self.value[name] = raw if value is None else value
         self.weight[name] = weight
+
+    def change(self, name: str, raw: Values, shares: Values) -> None:
+        """Note what was added to each score, or taken from it, for a reason that is not weighed."""
+        self.changes[name] = raw, shares
 
     def scores(self, count: int) -> Values:
         """Return the weighted mean of the features in play for each candidate, in [0, 1]."""
@@ -69,9 +76,14 @@ class Question(NamedTuple):
     by_topic: bool
 
 
-def signals(
-    found: Found, cosine: Mapping[int, float], question: Question, weights: Weights
-) -> Signals:
+class Similarity(NamedTuple):
+    """Of each candidate with a vector its cosine, and the same on the scale of all models."""
+
+    cosine: Mapping[int, float]
+    scaled: Mapping[int, float]
+
+
+def signals(found: Found, similar: Similarity, question: Question, weights: Weights) -> Signals:
     """Compute every feature that can tell these candidates apart; the others stay out of play."""
     result = Signals()
     rows = list(found.candidates.values())
@@ -80,16 +92,19 @@ def signals(
     keyword = _each([found.keyword.get(row.handle, 0.0) for row in rows])
     if found.keyword:
         result.enter("keyword", weights.keyword, keyword, _relative(keyword))
-    raw = _each([cosine.get(row.handle, 0.0) for row in rows])
+    scaled = _each([similar.scaled.get(row.handle, 0.0) for row in rows])
     if found.vector:
-        result.enter("vector", weights.vector, raw, np.clip(raw, 0.0, 1.0))
+        raw = _each([similar.cosine.get(row.handle, 0.0) for row in rows])
+        result.enter("vector", weights.vector, raw, np.clip(scaled, 0.0, 1.0))
     if question.query is None:
         return result
     named = _named_speakers(rows, question.words)
     if named:
         result.enter("speaker", weights.speaker, _speaker(rows, named))
     if found.keyword and any(row.session is not None for row in rows):
-        session = _session(rows, _relative(keyword), alone=_relative(raw) if found.vector else None)
+        session = _session(
+            rows, _relative(keyword), alone=_relative(scaled) if found.vector else None
+        )
         result.enter("session", weights.session, session, _relative(session))
     if asks_when(question.query):
         result.enter("when", weights.when, _each([mentions_time(row.text) for row in rows]))

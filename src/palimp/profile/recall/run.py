@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import apsw
 import numpy as np
 
 from ...api import Dropped, Explain, Feature, Hit, Memory, RecallRequest, TurnHit, estimate_tokens
-from ..indexing import MEMORIES, TURNS, neighbours
+from ..indexing import GIVEN_MODEL, MEMORIES, TURNS, neighbours
 from ..memories.filters import Conditions
 from ..memories.rows import read_memories
 from ..protocols import Sealer
+from ..ranking import DEFAULT, TIERS, Ranking
 from ..sessions import TURN_COLUMNS, turn_fields
+from ..usage import NEUTRAL, feedback_values
 from ..vectors import CodeIndex, QueryVector, cosines
-from .candidates import Found, Search, gather
-from .features import Question, Signals, signals
+from .candidates import Candidate, Found, Search, gather
+from .factors import Asked, boosted, tiered, weighed
+from .features import Question, Signals, Similarity, Values, signals
+from .scales import on_one_scale
 from .terms import TermCounts, Terms, parse_terms
-from .weights import Weights
+from .weights import FEEDBACK_WEIGHT, Weights
 
 __all__ = ["RecallContext", "recall", "search_turns"]
 
 _NO_TERMS = Terms(None, frozenset(), ())
+# Which tiers each depth begins with; a search that finds too little goes on with the next depth.
+_DEPTHS = {
+    "low": ("m.memory_tier IS NULL", "hot"),
+    "medium": ("coalesce(m.memory_tier, 'hot') != 'cold'", "hot and warm"),
+    "high": (None, "hot, warm and cold"),
+}
 
 
 class RecallContext(NamedTuple):
-    """What a search needs besides the connection and the request."""
+    """What a search needs besides the connection and the request.
+
+    `weights` are those of the default ranking; `mark` stands for the query in what callers said of
+    memories.
+    """
 
     now_ms: int
     sealer: Sealer
     codes: CodeIndex
     counts: TermCounts
     weights: Weights
+    ranking: Ranking = DEFAULT
+    mark: bytes = b""
+
+
+class Recalled(NamedTuple):
+    """The hits, best first, what was dropped and why, and whether colder tiers were searched."""
+
+    hits: tuple[Hit, ...]
+    dropped: tuple[Dropped, ...]
+    widened: bool
 
 
 class _Ranked(NamedTuple):
@@ -42,7 +67,7 @@ class _Ranked(NamedTuple):
     scores: dict[int, float]
     signals: Signals
     found: Found
-    cosine: dict[int, float]
+    cosine: Mapping[int, float]
 
     def channels(self, handle: int) -> tuple[str, ...]:
         marks = (
@@ -67,6 +92,9 @@ class _Ranked(NamedTuple):
                     share=weight * value / total,
                 )
             )
+        for name, (raw, shares) in self.signals.changes.items():
+            amount, share = float(raw[place]), float(shares[place])
+            features.append(Feature(name=name, raw=amount, value=amount, weight=0.0, share=share))
         return Explain(features=tuple(sorted(features, key=lambda f: (-f.share, f.name))))
 
 
@@ -76,15 +104,33 @@ def recall(
     where: Conditions,
     vectors: tuple[QueryVector, ...],
     context: RecallContext,
-) -> tuple[tuple[Hit, ...], tuple[Dropped, ...]]:
-    """Return the hits, best first, and what was dropped and why. The request is checked already.
-
-    `where` is the condition of its filters.
-    """
+) -> Recalled:
+    """Return what a request finds, which is checked already; `where` is that of its filters."""
     terms = _terms(connection, request.query, context, MEMORIES)
-    search = Search(MEMORIES, terms, vectors, request.topic, where, request.k)
-    ranked = _rank(connection, search, request.query, context)
-    chosen = [h for h in ranked.handles if ranked.scores[h] >= request.min_score]
+    widened: list[Dropped] = []
+    depths = list(_DEPTHS)[list(_DEPTHS).index(request.depth or "high") :]
+    for depth in depths:
+        tiers, searched = _DEPTHS[depth]
+        within = where if tiers is None else where._replace(sql=f"{where.sql} AND {tiers}")
+        search = Search(MEMORIES, terms, vectors, request.topic, within, request.k)
+        ranked = _rank(connection, search, request.query, context, request.session)
+        chosen = [h for h in ranked.handles if ranked.scores[h] >= request.min_score]
+        if len(chosen) >= request.k or depth == depths[-1]:
+            break
+        reason = f"only {len(chosen)} of k = {request.k} found in {searched}; searched wider"
+        widened.append(Dropped(what=f"depth {depth}", reason=reason))
+    hits, dropped = _cut(connection, chosen, ranked, request, context)
+    return Recalled(hits, (*widened, *dropped), bool(widened))
+
+
+def _cut(
+    connection: apsw.Connection,
+    chosen: list[int],
+    ranked: _Ranked,
+    request: RecallRequest,
+    context: RecallContext,
+) -> tuple[tuple[Hit, ...], tuple[Dropped, ...]]:
+    """Return the best of what was chosen, as many as were asked for and fit."""
     dropped = ranked.found.dropped
     if len(chosen) < len(ranked.handles):
         gone = len(ranked.handles) - len(chosen)
@@ -115,7 +161,7 @@ def search_turns(
     terms = _terms(connection, query, context, TURNS)
     where = Conditions("(:session IS NULL OR m.session = :session)", {"session": session})
     search = Search(TURNS, terms, vectors, None, where, k)
-    ranked = _rank(connection, search, query, context)
+    ranked = _rank(connection, search, query, context._replace(ranking=DEFAULT))
     hits = []
     for handle in ranked.handles[:k]:
         row: Any = connection.execute(
@@ -136,36 +182,96 @@ def search_turns(
 def _terms(
     connection: apsw.Connection, query: str | None, context: RecallContext, corpus: Any
 ) -> Terms:
-    return parse_terms(connection, corpus, query, context.counts) if query else _NO_TERMS
+    if not query:
+        return _NO_TERMS
+    return parse_terms(connection, corpus, query, context.counts, context.sealer.token_key)
 
 
 def _rank(
-    connection: apsw.Connection, search: Search, query: str | None, context: RecallContext
+    connection: apsw.Connection,
+    search: Search,
+    query: str | None,
+    context: RecallContext,
+    session: str | None = None,
 ) -> _Ranked:
     found = gather(connection, search, context.codes, context.sealer)
     handles = list(found.candidates)
-    cosine: dict[int, float] = {}
-    for vector in search.vectors:
-        near = found.vector.get(vector.model)
-        if near is not None:
-            others = [handle for handle in handles if handle not in near]
-            values = {**near, **cosines(connection, search.corpus, vector, others)}
-            for handle, value in values.items():
-                cosine[handle] = max(value, cosine.get(handle, -1.0))
+    similar = _similarity(connection, search, found, handles, context.codes)
     question = Question(query, search.terms.words, search.topic is not None)
-    computed = signals(found, cosine, question, context.weights)
-    scores = computed.scores(len(handles))
-    times = [row.occurred_at for row in found.candidates.values()]
-    # Equal scores: the newer one, then the later written; so that an order is always the same.
-    order = np.lexsort((np.array(handles), np.array(times), scores))[::-1].tolist()
+    computed = signals(found, similar, question, context.weights)
+    rows = list(found.candidates.values())
+    feedback: dict[int, float] = {}
+    if search.corpus is MEMORIES:
+        feedback = feedback_values(connection, handles, context.mark)
+    if context.ranking.weights is None or not rows:
+        if feedback:
+            values = [feedback.get(handle, NEUTRAL) for handle in handles]
+            computed.enter("feedback", FEEDBACK_WEIGHT, np.array(values))
+        scores = computed.scores(len(handles))
+    else:
+        asked = Asked(query, session, search.vectors, context.now_ms)
+        computed = weighed(connection, rows, similar, computed, feedback, asked, context.ranking)
+        scores = computed.scores(len(handles))
+        if context.ranking.boosts:
+            scores = boosted(computed, scores, rows, asked)
+    scores = tiered(computed, scores, rows)
     return _Ranked(
-        [handles[place] for place in order],
+        [handles[place] for place in _order(scores, rows, similar, context.ranking)],
         {handle: place for place, handle in enumerate(handles)},
         dict(zip(handles, scores.tolist(), strict=True)),
         computed,
         found,
-        cosine,
+        similar.cosine,
     )
+
+
+def _order(
+    scores: Values, rows: list[Candidate], similar: Similarity, ranking: Ranking
+) -> list[int]:
+    """Return the places best first; equal scores in an order that is always the same.
+
+    Warmer tiers first, then the newer one, then the later written. Of a set with weights: then the
+    nearer one, then the newer one, then the first written.
+    """
+    tiers = [-TIERS.index(row.tier or "hot") for row in rows]
+    times = [row.occurred_at for row in rows]
+    keys: list[Any] = [[row.handle for row in rows], times, tiers, scores]
+    if ranking.weights is not None:
+        near = [similar.scaled.get(row.handle, 0.0) for row in rows]
+        keys = [[-row.handle for row in rows], times, near, tiers, scores]
+    order: list[int] = np.lexsort([np.asarray(key) for key in keys])[::-1].tolist()
+    return order
+
+
+def _similarity(
+    connection: apsw.Connection,
+    search: Search,
+    found: Found,
+    handles: list[int],
+    index: CodeIndex,
+) -> Similarity:
+    """Return the cosine of each candidate that has one, in its own model and on one scale.
+
+    Of a row in several generations the first one asked counts; a given vector stands beside that.
+    """
+    by_model: dict[str, dict[int, float]] = {}
+    counted: set[int] = set()
+    for query in search.vectors:
+        near = found.vector.get(query.model)
+        if near is None:
+            continue
+        given = query.model == GIVEN_MODEL
+        others = [h for h in handles if h not in near and (given or h not in counted)]
+        by_model[query.model] = {**near, **cosines(connection, search.corpus, query, others)}
+        if not given:
+            counted |= by_model[query.model].keys()
+    given_values = by_model.pop(GIVEN_MODEL, {})
+    cosine = {handle: value for values in by_model.values() for handle, value in values.items()}
+    scaled = on_one_scale(connection, search.corpus, index, search.vectors, by_model)
+    for handle, value in given_values.items():
+        cosine[handle] = max(value, cosine.get(handle, -1.0))
+        scaled[handle] = max(value, scaled.get(handle, -1.0))
+    return Similarity(cosine, scaled)
 
 
 def _hits(

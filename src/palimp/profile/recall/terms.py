@@ -63,10 +63,15 @@ class TermCounts:
 
 
 def parse_terms(
-    connection: apsw.Connection, corpus: Corpus, query: str, counts: TermCounts
+    connection: apsw.Connection,
+    corpus: Corpus,
+    query: str,
+    counts: TermCounts,
+    token_key: bytes | None = None,
 ) -> Terms:
     """Return the terms worth searching for, all words, and what was dropped and why.
 
+    With a `token_key` each word is looked for as it stands in the entries of sealed rows, too.
     Stop words and very frequent terms are dropped, unless that would leave nothing.
     """
     encoded = query.encode("utf-8", "replace")
@@ -87,7 +92,7 @@ def parse_terms(
             )
         )
         candidates = candidates[:_TERMS_LOOKED_AT]
-    kept, frequent = _without_frequent(connection, corpus, candidates, counts)
+    kept, frequent = _without_frequent(connection, corpus, candidates, counts, token_key)
     dropped += [
         Dropped(what=f"term {word!r}", reason=f"occurs in {count:,} rows")
         for word, count in frequent
@@ -102,11 +107,19 @@ def parse_terms(
         )
         kept = kept[:TERMS_MAX]
     match = " OR ".join(f'"{word}"' for word in kept) or None
+    if match is not None and token_key is not None:
+        from ..blind import hidden
+
+        match += "".join(f' OR "{hidden(connection, word, token_key)}"' for word in kept)
     return Terms(match, frozenset(words), tuple(dropped))
 
 
 def _without_frequent(
-    connection: apsw.Connection, corpus: Corpus, words: list[str], counts: TermCounts
+    connection: apsw.Connection,
+    corpus: Corpus,
+    words: list[str],
+    counts: TermCounts,
+    token_key: bytes | None,
 ) -> tuple[list[str], list[tuple[str, int]]]:
     """Split words into those to search for, rarest first where there are many, and the frequent."""
     rows = counts.rows(connection, corpus)
@@ -114,6 +127,13 @@ def _without_frequent(
         return words, []
     limit = max(FREQUENT_ROWS, rows * FREQUENT_SHARE)
     counted = [(word, counts.count(connection, corpus, _stem(connection, word))) for word in words]
+    if token_key is not None:
+        from ..blind import hidden
+
+        counted = [
+            (word, count + counts.count(connection, corpus, hidden(connection, word, token_key)))
+            for word, count in counted
+        ]
     kept = [(word, count) for word, count in counted if count <= limit]
     if not any(count for _, count in kept):
         # Nothing rare would find anything: better the least frequent one than nothing.

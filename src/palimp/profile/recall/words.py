@@ -7,8 +7,9 @@ counting.
 from __future__ import annotations
 
 import re
+from typing import Literal
 
-__all__ = ["STOP_WORDS", "asks_when", "mentions_time"]
+__all__ = ["STOP_WORDS", "asks_when", "mentions_time", "recency_intent"]
 
 STOP_WORDS = frozenset(
     """
@@ -36,6 +37,25 @@ _MENTIONS_TIME = re.compile(
     r"|spring|summer|autumn|winter)\b",
     re.IGNORECASE,
 )
+
+_ASKS_NEW = re.compile(
+    r"\b(?:now|nowadays|today|tonight|yesterday|just|currently|current|latest|newest|recent(?:ly)?"
+    r"|most recent|last (?:night|time|hours?|days?)|this (?:morning|afternoon|evening|week))\b",
+    re.IGNORECASE,
+)
+_ASKS_OLD = re.compile(
+    r"\b(?:ever|always|originally|initially|historically|long ago|in the past|years ago|used to"
+    r"|at first|first time|back then|all time|last year|earliest|oldest)\b",
+    re.IGNORECASE,
+)
+
+
+def recency_intent(query: str) -> Literal["high", "medium", "low"]:
+    """Return how much a question is after what is new; who asks for both is after neither."""
+    new, old = _ASKS_NEW.search(query), _ASKS_OLD.search(query)
+    if new is not None and old is None:
+        return "high"
+    return "low" if old is not None and new is None else "medium"
 
 
 def asks_when(query: str) -> bool:

@@ -40,7 +40,7 @@ def test_a_task_may_live_longer_or_shorter(
 
 def test_only_tasks_expire(profile: palimp.Profile, clock: ManualClock) -> None:
     for type_ in ("fact", "event", "instruction"):
-        with pytest.raises(palimp.Invalid, match="only tasks expire"):
+        with pytest.raises(palimp.Invalid, match="only tasks have one"):
             profile.remember("x", type=type_, ttl=60)
         assert profile.get(profile.remember("x", type=type_)).expires_at is None
     clock.advance(100 * 365 * DAY)

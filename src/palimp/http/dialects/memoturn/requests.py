@@ -22,8 +22,11 @@ from ....errors import Invalid, in_batch
 __all__ = [
     "all_at_once",
     "append",
+    "ask",
     "clamped",
     "clamped_query",
+    "erase",
+    "extract",
     "ingest",
     "recall",
     "rewind",
@@ -65,6 +68,30 @@ class _Recall(Request, frozen=True, kw_only=True):
     include_turns: bool = False
 
 
+class _Ask(Request, frozen=True, kw_only=True):
+    question: str
+    types: tuple[MemoryType, ...] = ()
+    session: str | None = None
+    source: str | None = None
+    k: int = K_DEFAULT
+    include_superseded: bool = False
+
+
+class _Extract(Request, frozen=True, kw_only=True):
+    turns: tuple[_Turn, ...]
+    session: str | None = None
+    source: str | None = None
+    dry_run: bool = False
+
+
+class _Erase(Request, frozen=True, kw_only=True):
+    memory_id: str | None = None
+    topic: str | None = None
+    type: MemoryType | None = None
+    session: str | None = None
+    turns: bool = False
+
+
 class _Turn(Request, frozen=True, kw_only=True):
     role: str
     content: Any
@@ -99,6 +126,35 @@ def recall(fields: dict[str, Any]) -> dict[str, Any]:
     asked = to_request(_Recall, fields, "recall")
     plain: dict[str, Any] = msgspec.to_builtins(asked)
     return {**plain, "k": min(asked.k, K_MAX)}
+
+
+def ask(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a question to a model, with its `k` within bounds."""
+    asked = to_request(_Ask, fields, "ask")
+    plain: dict[str, Any] = msgspec.to_builtins(asked)
+    del plain["question"]
+    return {**plain, "query": asked.question, "k": min(asked.k, K_MAX)}
+
+
+def extract(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return turns to find memories in."""
+    plain: dict[str, Any] = msgspec.to_builtins(to_request(_Extract, fields, "extract"))
+    turns = [{"role": one["role"], "content": one["content"]} for one in plain["turns"]]
+    return {**plain, "turns": turns}
+
+
+def erase(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return what is to be erased; a topic of one type, a session with its turns where asked."""
+    asked = to_request(_Erase, fields, "erase")
+    if asked.topic is not None and asked.type is None:
+        raise Invalid("topic_key goes with the type of what has it")
+    plain: dict[str, Any] = msgspec.to_builtins(asked)
+    plain.pop("turns", None)
+    if plain.pop("memory_id", None) is not None:
+        plain["ids"] = [asked.memory_id]
+    if asked.session is not None:
+        plain["turns"] = asked.turns
+    return plain
 
 
 def append(fields: dict[str, Any]) -> dict[str, Any]:

@@ -45,13 +45,6 @@ class Match(NamedTuple):
     allowed: tuple[str, ...]
 
 
-_NO_MODEL = (
-    "no language model is configured on this node; recall what is known, and ask a model of your "
-    "own with it"
-)
-_NO_ERASURE = (
-    "this release keeps no record of erasures; forgetting a memory removes it from the present"
-)
 _PROFILE = "/v1/memory/{namespace}/{profile}"
 _DATABASE = "/v1/db/{db}"
 _COLLECTION = _DATABASE + "/docs/{collection}"
@@ -77,13 +70,25 @@ _MEMORY_ROUTES = (
         "POST", _PROFILE + "/recall", "read", "recall",
         body=requests.recall, answer=answers.recalled,
     ),
-    Route("POST", _PROFILE + "/ask", "read", refusal=_NO_MODEL),
-    Route("POST", _PROFILE + "/extract", "write", refusal=_NO_MODEL),
+    Route(
+        "POST", _PROFILE + "/ask", "read", "ask",
+        body=requests.ask, answer=answers.asked,
+    ),
+    Route(
+        "POST", _PROFILE + "/extract", "write", "extract",
+        body=requests.extract, answer=answers.extracted, status=200,
+    ),
     Route("GET", _PROFILE + "/sessions", "read", "sessions.list"),
     Route("DELETE", _PROFILE + "/sessions/{session_id}", "write", "sessions.end"),
-    Route("POST", _PROFILE + "/erasures", "write", refusal=_NO_ERASURE),
-    Route("GET", _PROFILE + "/erasures", "read", refusal=_NO_ERASURE),
-    Route("GET", _PROFILE + "/erasures/{id}", "read", refusal=_NO_ERASURE),
+    Route(
+        "POST", _PROFILE + "/erasures", "write", "erasures.create",
+        body=requests.erase, answer=answers.erasing, status=202,
+    ),
+    Route(
+        "GET", _PROFILE + "/erasures", "read", "erasures.list",
+        answer=answers.erasures, query=requests.all_at_once,
+    ),
+    Route("GET", _PROFILE + "/erasures/{id}", "read", "erasures.get", answer=answers.erasure),
     Route("GET", _PROFILE + "/policy", "read", "policy.get_profile"),
     Route("PUT", _PROFILE + "/policy", "admin", "policy.set_profile"),
 )  # fmt: skip

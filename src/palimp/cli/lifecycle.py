@@ -1,0 +1,194 @@
+"""`palimp lifecycle`: the states of memories."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import click
+
+from ..api import MovedMemories, MovedMemory
+from ..api.lifecycle import AskedMethod, MemoryEvent, MemoryMove
+from ..api.limits import PAGE_MAX
+from .common import Place, echo_json, echo_txid, given, place_options, profile_argument, when
+from .memory import filter_fields
+
+_id_argument = click.argument("id")
+_reason_option = click.option("--reason", help="Kept with the event.")
+_METHODS = click.Choice(get_args(AskedMethod))
+
+
+@click.group("lifecycle")
+def command() -> None:
+    """Archive, delete in two steps, restore, hold.
+
+    To forget (`palimp memory forget`) removes a memory at once, unless a policy says otherwise. To
+    delete it here hides it at once and removes it when its grace has ended.
+    """
+
+
+@command.command("archive")
+@profile_argument
+@_id_argument
+@_reason_option
+@place_options
+def archive(place: Place, profile: str, id: str, reason: str | None) -> None:
+    """Archive memory ID: readable, no longer recalled."""
+    with place.profile(profile) as store:
+        _show(place, store.lifecycle.archive(id, reason=reason))
+
+
+@command.command("restore")
+@profile_argument
+@_id_argument
+@_reason_option
+@place_options
+def restore(place: Place, profile: str, id: str, reason: str | None) -> None:
+    """Make memory ID active again, archived or deleted."""
+    with place.profile(profile) as store:
+        _show(place, store.lifecycle.restore(id, reason=reason))
+
+
+@command.command("delete")
+@profile_argument
+@_id_argument
+@click.option("--method", type=_METHODS, default="user_request", show_default=True, help="Why.")
+@_reason_option
+@place_options
+def delete(place: Place, profile: str, id: str, method: AskedMethod, reason: str | None) -> None:
+    """Hide memory ID at once, and purge it when its grace has ended."""
+    with place.profile(profile) as store:
+        _show(place, store.lifecycle.delete(id, method=method, reason=reason))
+
+
+@command.command("hold")
+@profile_argument
+@_id_argument
+@_reason_option
+@place_options
+def hold(place: Place, profile: str, id: str, reason: str | None) -> None:
+    """Put memory ID under legal hold: nothing removes it."""
+    with place.profile(profile) as store:
+        _show(place, store.lifecycle.hold(id, reason=reason))
+
+
+@command.command("release")
+@profile_argument
+@_id_argument
+@_reason_option
+@place_options
+def release(place: Place, profile: str, id: str, reason: str | None) -> None:
+    """End the legal hold of memory ID."""
+    with place.profile(profile) as store:
+        _show(place, store.lifecycle.release(id, reason=reason))
+
+
+@command.command("move")
+@profile_argument
+@click.argument("move", type=click.Choice(get_args(MemoryMove)))
+@click.option("--state", help="In which state they are now. [default: active]")
+@click.option("--topic", help="Exact topic.")
+@filter_fields
+@click.option("--method", type=_METHODS, default="admin_action", show_default=True, help="Why.")
+@_reason_option
+@click.option("--dry-run", is_flag=True, help="Say what it would be, and do nothing.")
+@place_options
+def move(
+    place: Place,
+    profile: str,
+    move: MemoryMove,
+    method: AskedMethod,
+    reason: str | None,
+    dry_run: bool,
+    **filters: Any,
+) -> None:
+    """Archive, restore, delete, hold or release all that the filters match.
+
+    \b
+    palimp lifecycle move alice archive --session s42 --dry-run
+    palimp lifecycle move alice restore --state soft_deleted --source crm
+    """
+    pages: list[MovedMemories] = []
+    with place.profile(profile) as store:
+        cursor = None
+        while not pages or cursor is not None:
+            page = store.lifecycle.move(
+                move,
+                method=method,
+                reason=reason,
+                limit=PAGE_MAX,
+                cursor=cursor,
+                dry_run=dry_run,
+                **given(filters),
+            )
+            pages.append(page)
+            cursor = page.next_cursor
+    done = MovedMemories(
+        ids=tuple(one for page in pages for one in page.ids),
+        skipped=tuple(one for page in pages for one in page.skipped),
+        txid=pages[-1].txid,
+    )
+    echo_txid(done.txid)
+    if place.as_json:
+        echo_json(done)
+        return
+    for identity in done.ids:
+        click.echo(identity)
+    for one in done.skipped:
+        click.echo(f"skipped {one.id}: {one.reason}", err=True)
+
+
+@command.command("events")
+@profile_argument
+@_id_argument
+@place_options
+def events(place: Place, profile: str, id: str) -> None:
+    """Show what happened to memory ID, oldest first."""
+    with place.profile(profile) as store:
+        found = list(store.lifecycle.events(id))
+    if place.as_json:
+        echo_json(list(found))
+        return
+    for event in found:
+        click.echo(_line(event))
+
+
+@command.command("lineage")
+@profile_argument
+@_id_argument
+@place_options
+def lineage(place: Place, profile: str, id: str) -> None:
+    """Show what memory ID was derived from, and what was derived from it."""
+    with place.profile(profile) as store:
+        found = store.lifecycle.lineage(id)
+    if place.as_json:
+        echo_json(found)
+        return
+    for source in found.sources:
+        click.echo(f"from  {source}")
+    for derived in found.derived:
+        click.echo(f"for   {derived}")
+    if len(found.derived) < found.derived_count:
+        click.echo(f"... and {found.derived_count - len(found.derived):,} more")
+
+
+def _show(place: Place, done: MovedMemory) -> None:
+    echo_txid(done.txid)
+    if place.as_json:
+        echo_json(done)
+        return
+    parts = [f"{done.id} is {done.state}"]
+    if done.before != done.state:
+        parts.append(f"was {done.before}")
+    if done.held:
+        parts.append("under legal hold")
+    if done.hard_delete_at is not None:
+        parts.append(f"purged from {when(done.hard_delete_at)} on")
+    click.echo(", ".join(parts))
+
+
+def _line(event: MemoryEvent) -> str:
+    parts = [f"{when(event.at)}  {event.event}"]
+    if event.actor is not None:
+        parts.append(f"by {event.actor}")
+    parts += [part for part in (event.method, event.other, event.reason) if part is not None]
+    return ", ".join(parts)
