@@ -109,7 +109,7 @@ METRICS: dict[str, Metric] = {
         "counter", "Segments stored again because an older key had sealed them, or none."
     ),
     "maintenance_passes": Metric("counter", "Looks at what is due: erasures, expiry, policies."),
-    "maintenance_seconds": Metric("histogram", "How long such a look took, with what was done."),
+    "maintenance_seconds": Metric("counter", "Time that these took together, with what was done."),
     "maintenance_failed": Metric(
         "counter",
         "What was due and failed, and is tried again: `erasure`, `profile` or `listing`, by the "

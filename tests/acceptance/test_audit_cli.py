@@ -134,7 +134,7 @@ def test_the_pages_run_as_they_are_written(name: str, shell: Shell) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     commands = "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).splitlines()
     assert commands
-    for line in commands:
+    for line in filter(None, commands):
         words = shlex.split(line)
         assert words[0] == "palimp"
         shell.run(*words[1:])

@@ -59,7 +59,8 @@ def test_every_route_answers_as_it_is_described(ask: Ask) -> None:
     assert ask("POST", f"{TRIPS}/find")[1]["docs"][0]["_id"] == "a"
     assert ask("POST", f"{TRIPS}/count", {})[1] == {"count": 2, "txid": 1}
     update = {"filter": {}, "update": {"$inc": {"n": 1}}, "multi": True}
-    assert ask("POST", f"{TRIPS}/update", update) == (200, {"matched": 2, "modified": 2, "txid": 2})
+    updated = {"matched": 2, "modified": 2, "txid": 2, "note": None}
+    assert ask("POST", f"{TRIPS}/update", update) == (200, updated)
     assert ask("POST", f"{TRIPS}/indexes", {"path": "n"})[1] == {
         "path": "n",
         "created": True,

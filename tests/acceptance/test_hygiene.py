@@ -59,7 +59,7 @@ MEMORY_BODY = {
     "trust": MARK, "dedup_key": MARK,
 }  # fmt: skip
 TURN = {"role": MARK, "content": {MARK: MARK}, "speaker": MARK}
-# In an order in which each finds what it needs; `{id}` is the memory that was written last.
+# In an order in which each finds what it needs; `{id}` is the memory that was written last, and so on.
 GOOD = [
     Call("databases.create", "/v1/databases", {"name": "acme--alice"}),
     Call("memories.ingest", f"{MEMORY}/memories", {"memories": [MEMORY_BODY]}),
@@ -88,6 +88,30 @@ GOOD = [
     Call("vectors.search", f"{DB}/vectors/{NAME}/search", {"vector": [1, 0], "filter": {MARK: MARK}}),
     Call("vectors.get", f"{DB}/vectors/{NAME}/items/{MARK}"),
     Call("verify", f"{DB}/verify"),
+    # What happens to a memory.
+    Call("memories.feedback", MEMORY + "/memories/{id}/feedback", {"signal": "useful", "query": MARK}),
+    Call("memories.archive", MEMORY + "/memories/{id}/archive", {"reason": MARK}),
+    Call("memories.restore", MEMORY + "/memories/{id}/restore", {"reason": MARK}),
+    Call("memories.hold", MEMORY + "/memories/{id}/hold", {"reason": MARK}),
+    Call("memories.release", MEMORY + "/memories/{id}/release", {"reason": MARK}),
+    Call("memories.delete", MEMORY + "/memories/{id}/delete", {"reason": MARK}),
+    Call("memories.restore", MEMORY + "/memories/{id}/restore", {}),
+    Call("memories.move", f"{MEMORY}/lifecycle", {"move": "archive", "tags": [MARK], "reason": MARK, "dry_run": True}),
+    Call("extract", f"{MEMORY}/extract", {"turns": [{"role": "user", "content": f"I live in {MARK}."}], "method": "rules", "source": MARK, "min_confidence": 1.0}),
+    Call("proposals.decide", MEMORY + "/proposals/{proposal}/decide", {"decision": "accept"}),
+    Call("extract", f"{MEMORY}/extract", {"turns": [{"role": "user", "content": f"I work at {MARK}."}], "method": "rules", "review": True}),
+    Call("reviews.merge", MEMORY + "/reviews/{review}/merge", {}),
+    Call("lineage.forget", f"{MEMORY}/lineage/forget", {"source": MARK, "dry_run": True}),
+    Call("erasures.create", f"{MEMORY}/erasures", {"source": f"{MARK} 2", "grace": 3600, "reason": MARK}),
+    Call("erasures.run", MEMORY + "/erasures/{erasure}/run", {}),
+    Call("erasures.cancel", MEMORY + "/erasures/{erasure}"),
+    Call("embed.reembed", f"{MEMORY}/embed/reembed", {"limit": 10}),
+    Call("policy.set_profile", f"{MEMORY}/policy", {"policy": {"encryption": {"fields": True}}}),
+    Call("keys.seal_fields", f"{MEMORY}/keys/seal-fields", {"limit": 10}),
+    Call("keys.rotate", "/v1/namespaces/acme/keys/rotate", {}),
+    Call("keys.reencrypt", f"{MEMORY}/keys/reencrypt", {"limit": 10}),
+    Call("keys.retire", "/v1/namespaces/acme/keys/retire", {"force": True}),
+    Call("keys.retire_masters", "/v1/keys/retire", {}),
     # What removes.
     Call("documents.delete", f"{DB}/docs/{NAME}/delete", {"filter": {"_id": MARK}}),
     Call("documents.drop", f"{DB}/docs/{NAME}"),
@@ -103,7 +127,7 @@ GOOD = [
     Call("wake", f"{DB}/wake", {}),
     Call("maintain", "/v1/maintain", {}),
     Call("policy.set_namespace", "/v1/namespaces/acme/policy", {"policy": {"audit": {"enabled": True, "include_reads": True}}}),
-    Call("policy.set_profile", f"{MEMORY}/policy", {"policy": {"memory": {"task_ttl_max_secs": 3600}}}),
+    Call("policy.set_profile", f"{MEMORY}/policy", {"policy": {"memory": {"task_ttl_max_secs": 3600}, "encryption": {"fields": True}}}),
     Call("tokens.mint_database", "/v1/databases/acme--alice/tokens", {"scope": "write"}),
     Call("tokens.mint_namespace", "/v1/namespaces/acme/tokens", {"scope": "admin"}),
     Call("databases.delete", "/v1/databases/acme--copy"),
@@ -182,7 +206,7 @@ class Caller:
 
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=60)
-        self.id = ""
+        self.ids = {"id": ""}
         self.export = b""
         self.tokens: list[str] = []
         self.wrong: list[str] = []
@@ -196,7 +220,9 @@ class Caller:
             given: dict[str, Any] = {"content": body.replace(b"{export}", self.export)}
         else:
             given = {} if body is None else {"json": body}
-        url = path.replace("{id}", self.id)
+        url = path
+        for name, value in self.ids.items():
+            url = url.replace(f"{{{name}}}", value)
         return self.http.request(row.method, url, params=dict(query), headers=headers, **given)
 
     def call(self, call: Call) -> None:
@@ -208,7 +234,13 @@ class Caller:
             return
         if call.operation in ("memories.ingest", "memories.supersede"):
             found = answer.json()
-            self.id = found["results"][0]["id"] if "results" in found else found["id"]
+            self.ids["id"] = found["results"][0]["id"] if "results" in found else found["id"]
+        if call.operation == "extract":
+            found = answer.json()
+            self.ids["proposal"] = found["proposals"][0]["id"]
+            self.ids["review"] = (found["review"] or {}).get("review", "")
+        if call.operation == "erasures.create":
+            self.ids["erasure"] = answer.json()["id"]
         if call.operation.startswith("tokens."):
             self.tokens.append(answer.json()["token"])
         if call.operation == "sync":
@@ -231,6 +263,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
         "PALIMP_LOG_LEVEL": "debug", "PALIMP_AUTH": "on", "PALIMP_SINGLE_NODE": "1",
         "PALIMP_PLATFORM_KEY": PLATFORM, "PALIMP_AUTH_KEY": key, "PALIMP_EMBED_PROVIDER": "bundled",
         "PALIMP_SHIP_INTERVAL": "0.05", "PALIMP_CONTROL_RATE": "1000",
+        "PALIMP_MASTER_KEY": base64.b64encode(bytes(range(32))).decode(),
         "PALIMP_HOT_IDLE_SECS": "0.2", "PALIMP_AUTH_FAILURE_RATE": "1000000",
         # A secret of another program.
         "AWS_SECRET_ACCESS_KEY": MARK,
@@ -254,7 +287,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
         found = caller.http.get("/metrics", headers={"authorization": f"Bearer {PLATFORM}"})
         assert not caller.wrong, "\n".join(caller.wrong)
         assert one.stop() == 0
-    return Said(one, found.text, collector.got, [PLATFORM, key, *caller.tokens])
+    secrets = [PLATFORM, key, settings["PALIMP_MASTER_KEY"], *caller.tokens]
+    return Said(one, found.text, collector.got, secrets)
 
 
 def test_nothing_that_was_said_is_in_the_log(said: Said) -> None:

@@ -68,7 +68,8 @@ def http(node: Node) -> Iterator[Http]:
 def test_a_value_comes_back_byte_for_byte_with_its_type(http: Http, body: bytes, kind: str) -> None:
     put = http("PUT", f"{SPACE}/k", content=body, headers={"content-type": kind})
     assert put.status_code == 200
-    assert put.json() == {"ns": "default", "key": "k", "expires_at": None, "txid": 1}
+    made = {"ns": "default", "key": "k", "expires_at": None, "txid": 1, "note": None}
+    assert put.json() == made
     assert put.headers["palimp-txid"] == "1"
     for consistency in ("", "?consistency=primary", "?consistency=cached"):
         got = http("GET", f"{SPACE}/k{consistency}")
@@ -175,7 +176,8 @@ def test_values_and_vectors_are_in_the_description(http: Http) -> None:
 def test_vectors_by_hand(http: Http) -> None:
     docs = "/v1/db/default--alice/vectors/docs"
     one = http("POST", docs, json={"id": "a", "embedding": [1, 0], "metadata": {"n": 1}})
-    assert one.json() == {"upserted": 1, "metric": "cosine", "dimensions": 2, "txid": 1}
+    made = {"upserted": 1, "metric": "cosine", "dimensions": 2, "txid": 1, "notes": []}
+    assert one.json() == made
     batch = http("POST", docs, json={"items": [{"id": "search", "embedding": [0, 1]}]})
     assert batch.json()["txid"] == 2
     hits = http("POST", f"{docs}/search", json={"vector": [1, 0], "k": 1}).json()

@@ -222,3 +222,49 @@ def test_a_policy_makes_every_forgetting_an_erasure(
     (job,) = do.all(alice.erasures())
     assert job.status == "done"
     assert SECRET.encode() not in _everything(tmp_path / "memory")
+
+
+def test_what_is_written_during_the_grace_is_another_matter(do: Any, alice: Any) -> None:
+    do(alice.remember(f"Code {SECRET}", topic="code"))
+    do(alice.checkpoint("before"))
+    job = do(alice.erase(topic="code", grace=0.2))
+    assert job.status == "waiting"
+    do(alice.remember("Code 1234", topic="code"))
+    assert do(job.wait()).status == "done"
+    assert _texts(do, alice) == ["Code 1234"]
+    assert _texts(do, alice.at("before")) == []
+
+
+def test_what_was_made_of_a_topic_blocks_though_the_topic_is_gone(do: Any, alice: Any) -> None:
+    first = do(alice.remember(f"Plays the {SECRET}", topic="hobby"))
+    made = do(alice.remember("Is musical", derived_from=(first.id,)))
+    job = do(alice.erase(topic="hobby", grace=0))
+    assert job.status == "blocked"
+    assert [one.name for one in job.blocked_by] == [f"{made.id} on main"]
+    assert _texts(do, alice) == ["Is musical"]
+    do(alice.forget(made.id))
+    assert do(job.run()).status == "done"
+    assert job.receipt["rows"] == 1
+
+
+def test_an_erasure_of_a_profile_that_is_deleted_is_done_with_it(
+    do: Any, client: Any, alice: Any, told: Any, tmp_path: Path
+) -> None:
+    job = do(alice.erase(told.id, grace=3600))
+    do(client.delete_database("default--alice"))
+    # Of another database under the same name it is not.
+    do(alice.remember("hello"))
+    assert do(job.run()).status == "done"
+    verify_receipt(encode_receipt(job.receipt))
+    assert SECRET.encode() not in _everything(tmp_path / "memory")
+    assert _texts(do, alice) == ["hello"]
+
+
+def test_a_fork_made_during_the_grace_stays_without_it(do: Any, alice: Any, told: Any) -> None:
+    job = do(alice.erase(told.id, grace=3600))
+    fork = do(alice.fork("later", at="before"))
+    do(fork.remember("On the fork"))
+    do(job.cancel())
+    # It never had it, so there is nothing to come back.
+    assert _texts(do, fork) == ["Likes tea", "On the fork"]
+    assert len(_texts(do, alice.at("before"))) == 2

@@ -261,7 +261,7 @@ def pieces(folder: Path) -> Iterator[tuple[Path, bytes]]:
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 @given(
     seed=st.integers(0, 2**32),

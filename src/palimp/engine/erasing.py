@@ -6,26 +6,29 @@ here: that no earlier state becomes readable uncleansed, and that none that was 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import apsw
 
-from ..errors import NotFound, Unavailable
+from ..errors import Error, NotFound, Unavailable
 from ..ids import MAIN
 from ..observe import logger
 from . import protocol
 from .branch import Branch
 from .cleansing import cleansing
 from .driver import drive
+from .files import BranchFiles
 from .lookup import Address, Lookup
 from .options import Parts
 from .past import Past
 from .protocol import Piece
 from .protocol.heads import list_all
+from .protocol.own import still_owned
 from .protocol.records import name_key
 from .protocol.requests import Steps
 from .protocol.timeline import Timeline, own_timeline, read_manifest
@@ -173,10 +176,30 @@ class Erasing:
             max(ref.commit for ref in timeline.path(txid)) for txid in points
         ) * 4096
 
+    def look_again(self, address: Address, db_id: str) -> None:
+        """Let nothing that is on this machine be from before an erasure that another node began.
+
+        Who owned a branch asks nobody until it writes, and would show what was erased elsewhere;
+        and files of branches that are not in use lie where they were left.
+        """
+        self._past.forget(db_id)
+        here = {one.key[1] for one in self._residents.all() if one.key[0] == db_id}
+        here |= set(BranchFiles.branches(self._parts.root, db_id))
+        names = {branch_id: name for name, branch_id, _ in self._list(db_id)} if here else {}
+        for branch_id in here:
+            try:
+                if branch_id in names:
+                    there = address._replace(branch=names[branch_id])
+                    self._look_at(there, (db_id, branch_id))
+                elif self._is_deleted(db_id, branch_id):
+                    self._removing.branch((db_id, branch_id), self._parts.options.patience)
+            except Error as error:
+                _LOG.warning("%s, branch %s, is looked at later: %s", address, branch_id, error)
+
     def collect(self, address: Address, db_id: str) -> int:
         """Delete what no branch needs any more; return how many objects."""
         done = 0
-        self._past.forget(db_id)
+        self.look_again(address, db_id)
         # What is forming for too long still names what it was to be made of.
         self._drive(protocol.expire(db_id, self._parts.clock.now_ms()))
         for name, branch_id, _ in self._list(db_id):
@@ -268,11 +291,24 @@ class Erasing:
         found = self._drive(protocol.list_branches(db_id))
         return [(name, branch, manifest) for name, branch, manifest in found if manifest]
 
+    def _look_at(self, address: Address, key: tuple[str, str]) -> None:
+        with self._residents.use(key, address) as branch:
+            # However fresh it seems.
+            branch.copy.looked_at = -math.inf
+            branch.open()
+            if branch.owned:
+                with suppress(Unavailable):
+                    # Fenced: then it was looked at.
+                    branch.in_lane(partial(branch.drive_lane, still_owned), "looking who owns it")
+
+    def _is_deleted(self, db_id: str, branch_id: str) -> bool:
+        manifest = self._drive(read_manifest(db_id, branch_id))
+        return manifest is not None and manifest.state == "deleted"
+
     def _collect_tombstones(self, db_id: str) -> int:
         done = 0
         for key in self._manifests(db_id):
-            manifest = self._drive(read_manifest(db_id, key))
-            if manifest is not None and manifest.state == "deleted":
+            if self._is_deleted(db_id, key):
                 done += self._drive(protocol.collect_deleted(db_id, key))
         return done
 

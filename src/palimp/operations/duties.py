@@ -19,7 +19,7 @@ from ..observe import logger
 from ..profile.kv import expire_keys, has_expired_keys
 from ..profile.memories import expire_tasks, has_expired
 from .context import Context
-from .erasing import advance, due
+from .erasing import Record, advance, due
 from .lifecycle import run
 from .policy import sweep_profile
 from .reads import settle
@@ -50,6 +50,8 @@ class Duties:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._later: dict[str, int] = {}
+        # How many steps of an erasure were completed when what is here was looked at.
+        self._seen: dict[str, int] = {}
         # When each of those in use was looked at, and when it had been used last by then.
         self._looked: dict[Address, tuple[float, float]] = {}
         self._walk_at = 0.0
@@ -81,12 +83,22 @@ class Duties:
             troubles.append(Trouble(duty, what, error))
 
     def _erasures(self) -> Iterator[Duty]:
-        for record in due(self._context, self._later):
-            yield (
-                "erasure",
-                f"{record.id} of {record.address}",
-                partial(advance, self._context, record),
-            )
+        """Yield what went on elsewhere, which what is here has to follow, and what can go on."""
+        moved: dict[str, Address] = {}
+
+        def seen(record: Record) -> None:
+            steps = len(record.steps)
+            if self._seen.get(record.id) != steps:
+                self._seen[record.id] = steps
+                moved[record.db_id] = record.address
+
+        found = list(due(self._context, self._later, seen))
+        for db_id, address in moved.items():
+            look_again = partial(self._context.engine.erasing.look_again, address, db_id)
+            yield "erasure", f"of {address}, begun elsewhere", look_again
+        for record in found:
+            what = f"{record.id} of {record.address}"
+            yield "erasure", what, partial(advance, self._context, record)
 
     def _in_use(self) -> Iterator[Duty]:
         """Yield the profiles that were used since they were looked at, an hour ago or more."""

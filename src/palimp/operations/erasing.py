@@ -28,8 +28,6 @@ from ..store import ObjectStore, change_object
 from .context import Context
 
 __all__ = [
-    "GIVEN_UP",
-    "REMOVED",
     "Erasures",
     "Record",
     "advance",
@@ -40,6 +38,7 @@ __all__ = [
     "load",
     "records",
     "save_new",
+    "waits",
 ]
 
 _LOG = logger("erasure")
@@ -189,10 +188,15 @@ def advance_all(context: Context) -> int:
     return done
 
 
-def due(context: Context, later: dict[str, int]) -> Iterator[Record]:
+def due(
+    context: Context,
+    later: dict[str, int],
+    seen: Callable[[Record], object] = lambda _: None,
+) -> Iterator[Record]:
     """Yield what can be gone on with now.
 
     `later` is of the caller who asks again and again: until when (ms) a record need not be read.
+    `seen` is told of every one that is.
     """
     store = context.engine.store
     for key in _keys(store, _PREFIX):
@@ -203,12 +207,19 @@ def due(context: Context, later: dict[str, int]) -> Iterator[Record]:
         if stored is None:
             continue
         record = _decode(stored.data, key)
+        seen(record)
         if record.state == "done" or UNMARKED in record.steps:
             later[key] = _NEVER
-        elif REMOVED in record.steps and record.state == "open" and record.not_before > now_ms:
+        elif waits(record) and record.not_before > now_ms:
             later[key] = record.not_before
         else:
             yield record
+
+
+def waits(record: Record) -> bool:
+    """Whether nothing is left to be done of it before its grace has ended."""
+    # Not by the clock alone: it may have gone back since something was given up.
+    return record.state == "open" and REMOVED in record.steps and GIVEN_UP not in record.steps
 
 
 def advance(context: Context, record: Record) -> Record:

@@ -27,8 +27,6 @@ from ..profile.checks import check_id, check_integer, check_label, check_text
 from ..profile.erasing import Selection, derived, matching
 from .context import Context
 from .erasing import (
-    GIVEN_UP,
-    REMOVED,
     Record,
     advance,
     cancel,
@@ -36,6 +34,7 @@ from .erasing import (
     load,
     records,
     save_new,
+    waits,
 )
 
 __all__ = ["call_off", "create", "get", "list_page", "purge_forgotten", "run"]
@@ -242,7 +241,7 @@ def _shown(record: Record) -> Erasure:
     status: Status = "running" if record.state == "open" else record.state
     if record.state == "open" and record.blocked_by:
         status = "blocked"
-    elif record.state == "open" and GIVEN_UP not in record.steps and REMOVED in record.steps:
+    elif waits(record):
         status = "waiting"
     return Erasure(
         id=record.id,

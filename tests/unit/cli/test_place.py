@@ -131,8 +131,12 @@ def words(path: tuple[str, ...], folder: Path) -> list[str]:
             if isinstance(parameter.type, click.Choice):
                 name = parameter.type.choices[0]
             given.append(str(folder / "file") if file else "{}" if json else name)
+        elif parameter.required:
+            given += [parameter.opts[0], str(folder / "out")]
         elif parameter.name == "yes":
             given.append("--yes")
+        elif parameter.name == "out" and parameter.required:
+            given += ["--out", str(folder / "out")]
     return [*path, *given, *(["--topic", "t"] if path[-1] == "history" else [])]
 
 

@@ -88,6 +88,9 @@ class Race:
         assert SECRET.encode() not in pages(self.store, self.db_id)
         self.clock.advance(61)
         for engine in (self.a, self.b):
+            # As the timer of a node does when it sees that an erasure went on.
+            engine.erasing.look_again(P, self.db_id)
+        for engine in (self.a, self.b):
             for info in engine.branches(P):
                 there = P._replace(branch=info.name)
                 assert SECRET not in str(words(engine, there))
@@ -197,7 +200,7 @@ def test_commits_with_it_that_nobody_shipped_come_back_without_it(
         # The node ends with commits that are only here, and comes back when somebody else has it.
         engines.copy("b", "late")
         race.clock.advance(61)
-        put(race.a, "elsewhere", durable=True)
+        race._patiently(lambda: put(race.a, "elsewhere", durable=True))
 
     put(race.b, f"{SECRET} unshipped")
     put(race.b, "unshipped too")

@@ -53,8 +53,18 @@ class Passes:
         return found
 
 
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    """Take note of threads of nodes that other tests have left open."""
+    OTHERS[:] = threading.enumerate()
+
+
+OTHERS: list[threading.Thread] = []
+
+
 def timer_threads() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name == "palimp-timer"]
+    found = [one for one in threading.enumerate() if one not in OTHERS]
+    return [one.name for one in found if one.name == "palimp-timer"]
 
 
 def test_it_begins_when_it_is_told_to_and_goes_on() -> None:

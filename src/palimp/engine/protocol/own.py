@@ -9,7 +9,7 @@ from .lane import Fenced, Lane, read, swap
 from .records import Manifest, Owner, decode, encode, evolve, manifest_key
 from .requests import Create, InDoubt, Nonce, RecordEpoch, Refused, Replace, Sleep, Steps
 
-__all__ = ["LIMIT_STEP", "Taken", "stop_cleanly", "take_ownership"]
+__all__ = ["LIMIT_STEP", "Taken", "still_owned", "stop_cleanly", "take_ownership"]
 
 # So many txids may be acknowledged between two changes of the manifest.
 LIMIT_STEP = 1 << 20
@@ -68,6 +68,14 @@ def take_ownership(db_id: str, branch_id: str, node: str) -> Steps[Taken]:
             version = stored.version
         floor = before.limit if before else 0
         return Taken(Lane(db_id, branch_id, new, version, floor), before)
+
+
+def still_owned(lane: Lane) -> Steps[None]:
+    """Read the manifest; `Fenced` where it is somebody else's by now, or a tombstone."""
+    stored = yield from read(lane.key)
+    current = decode(stored.data, Manifest, lane.key) if stored else None
+    if current is not None and current.epoch > lane.manifest.epoch:
+        raise Fenced(current)
 
 
 def _next(before: Manifest | None, node: str) -> Steps[Manifest]:
