@@ -35,6 +35,10 @@ from .vectors import fill
 
 __all__ = ["info", "list_profiles", "maintain"]
 
+# Comparing a row with all others takes the longer the more there are: the rest is for the next
+# call, or for the background.
+_RELATED_MAX = 2_000
+
 
 def list_profiles(context: Context, target: Target, request: ListProfiles) -> ProfilePage:
     """Read one page of the profiles of a namespace; names are parsed and compared as a whole."""
@@ -84,7 +88,7 @@ def maintain(context: Context, _target: Target, _request: Maintain) -> Maintaine
                 expired += branch.write(lambda c: expire_keys(c, now_ms)).value
             # What the embedder did not do, it is tried for again: nothing else waits for that.
             embedded += fill(context, branch, pause=_at_once).stored
-            related = relate(context, branch, pause=_at_once)
+            related = relate(context, branch, _RELATED_MAX, pause=_at_once)
             paired += related.duplicates + related.contradictions
         passed = passed.plus(run(context, address))
         cooled += settle(context, address)

@@ -129,7 +129,7 @@ def test_what_is_cancelled_before_it_began_never_begins() -> None:
         await asyncio.gather(*calls[1:])
         assert await workers.run("a", lambda: "after") == "after"
         assert not ran
-        assert not workers._lines
+        await until(lambda: not workers._lines)
         workers.close()
 
     asyncio.run(main())
