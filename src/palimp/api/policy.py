@@ -86,7 +86,11 @@ class MemoryRules(Request, frozen=True, kw_only=True):
 
 
 class ErasureRules(Request, frozen=True, kw_only=True):
-    """Kept and checked; nothing of this release acts on them, because erasure is not in it yet."""
+    """What becomes of history where something is forgotten or erased.
+
+    With `purge_on_forget` every forgetting is an erasure, with a receipt. `grace_secs` is the
+    longest that earlier states may wait before they are written anew.
+    """
 
     purge_on_forget: bool | None = None
     grace_secs: int | None = None

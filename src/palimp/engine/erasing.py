@@ -42,6 +42,8 @@ __all__ = ["Cleansed", "Erasing"]
 T = TypeVar("T")
 
 _LOG = logger("engine")
+# SQLite's default, which nothing here changes.
+_PAGE_BYTES = 4_096
 # It restores, changes and stores whole databases.
 _PATIENCE_SECONDS = 600.0
 # For so long reads are waited for.
@@ -174,7 +176,7 @@ class Erasing:
         points = protocol.kept_points(timeline)
         return len(points), sum(
             max(ref.commit for ref in timeline.path(txid)) for txid in points
-        ) * 4096
+        ) * _PAGE_BYTES
 
     def look_again(self, address: Address, db_id: str) -> None:
         """Let nothing that is on this machine be from before an erasure that another node began.
