@@ -16,10 +16,9 @@ from ..errors import Error, NotFound
 from ..governance.sweep import Sweep
 from ..ids import MAIN
 from ..observe import logger
-from ..profile.kv import expire_keys, has_expired_keys
-from ..profile.memories import expire_tasks, has_expired
 from .context import Context
 from .erasing import Record, advance, due
+from .expiring import expire
 from .lifecycle import run
 from .policy import sweep_profile
 from .reads import settle
@@ -140,16 +139,11 @@ class Duties:
 
     def _look_after(self, address: Address) -> None:
         """Remove what expired from main, and move what is due on every branch."""
-        context, now_ms = self._context, self._context.clock.now_ms()
+        context = self._context
         with context.engine.use(address, create=False) as branch:
             if branch is None:
                 return
-            sealer = context.sealer_of(address)
-            # Asked first: a write makes this node the owner.
-            if branch.read(lambda c: has_expired(c, now_ms)).value:
-                branch.write(lambda c: expire_tasks(c, now_ms, sealer))
-            if branch.read(lambda c: has_expired_keys(c, now_ms)).value:
-                branch.write(lambda c: expire_keys(c, now_ms))
+            expire(context, branch, _ROWS)
         run(context, address, _ROWS)
         settle(context, address)
         sweep_profile(context, address)

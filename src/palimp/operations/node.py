@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import msgspec
 
 from ..api import (
@@ -21,11 +19,10 @@ from ..engine import Address, Upkeep
 from ..errors import Invalid
 from ..ids import NAMESPACE_CHARS_MAX, check_name
 from ..profile.checks import check_integer
-from ..profile.kv import expire_keys, has_expired_keys
-from ..profile.memories import expire_tasks, has_expired
 from .audit import retire_audits
 from .context import Context
 from .erasing import advance_all
+from .expiring import expire
 from .lifecycle import Passed, run
 from .policy import sweep_profile
 from .reads import settle
@@ -72,20 +69,14 @@ def maintain(context: Context, _target: Target, _request: Maintain) -> Maintaine
     """Embed what has no vector, remove what expired, look after the history: of every profile."""
     profiles = embedded = expired = swept = paired = cooled = 0
     kept, passed = Upkeep(), Passed()
-    now_ms = context.clock.now_ms()
     for namespace, profile in context.engine.all_names():
         address = Address(namespace, profile)
         with context.engine.use(address, create=False) as branch:
             if branch is None:
                 continue
             profiles += 1
-            expire = partial(expire_tasks, now_ms=now_ms, sealer=context.sealer_of(address))
-            # Asked first: a write makes this node the owner.
-            while branch.read(lambda c: has_expired(c, now_ms)).value:
-                expired += branch.write(expire).value
+            expired += expire(context, branch)
             mend_index(context, branch)
-            while branch.read(lambda c: has_expired_keys(c, now_ms)).value:
-                expired += branch.write(lambda c: expire_keys(c, now_ms)).value
             # What the embedder did not do, it is tried for again: nothing else waits for that.
             embedded += fill(context, branch, pause=_at_once).stored
             related = relate(context, branch, _RELATED_MAX, pause=_at_once)

@@ -4,7 +4,6 @@ A search must not take longer than the text is long: every repetition is possess
 follows a word that cannot stand in what is repeated. A test gives each a megabyte of its worst.
 
 `OURS` prefer to miss something to redacting what is none: what they take away is gone for good.
-`MEMORIA` finds what the service of that name does, for its dialect.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["MANY_DIGITS", "MEMORIA", "NAMES", "OURS", "Rule", "Rules"]
+__all__ = ["MANY_DIGITS", "NAMES", "OURS", "Rule", "Rules"]
 
 Spans: TypeAlias = Iterable[tuple[int, int]]
 
@@ -353,27 +352,6 @@ _PERSONAL = (
 )
 
 OURS = Rules(_SECRETS, _PERSONAL)
-
-# -- Memoria's -------------------------------------------------------------------------------------
-
-MEMORIA = Rules(
-    (
-        _AWS,
-        _rule("private_key", "private key", r"-----BEGIN (?:(?:RSA|EC|DSA) )?PRIVATE KEY-----"),
-        _rule("bearer_token", "bearer", r"(?i)bearer\s++[A-Za-z0-9_.~+/-]++=*+"),
-        _rule(
-            "password_assign",
-            "password passwd secret",
-            r"(?i)(?:password|passwd|secret)\s*+[:=]\s*+\S++",
-        ),
-    ),
-    (
-        _rule("email", "@", r"(?<![A-Za-z0-9_.+-])[A-Za-z0-9_.+-]++@[A-Za-z0-9-]++\.[A-Za-z]{2,}+"),
-        _rule("phone", None, r"\b[0-9]{3}[-.]?[0-9]{3,4}[-.]?[0-9]{4}\b"),
-        _rule("ssn", None, r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"),
-        _rule("card", None, r"\b[0-9](?:[ -]*+[0-9]){12,18}\b"),
-    ),
-)
 
 # -- what a name says of its value -----------------------------------------------------------------
 

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .patterns import MANY_DIGITS, MEMORIA, NAMES, OURS, Rules
+from .patterns import MANY_DIGITS, NAMES, OURS, Rules
 
-__all__ = ["MEMORIA", "OURS", "Finding", "Rules", "redact", "replaced", "scan", "scan_named"]
+__all__ = ["OURS", "Finding", "Rules", "redact", "replaced", "scan", "scan_named"]
 
 
 class Finding(NamedTuple):
