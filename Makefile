@@ -13,13 +13,14 @@ demo:  ## set up, then show the main job on a sample conversation
 # Files of tests that do not mind neighbours, on all processors; the names of some tests hold sets,
 # whose order has to be the same in each. What kills processes has the machine to itself.
 PARALLEL = PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n auto --dist loadfile
-BESIDE = tests/unit tests/property tests/conformance tests/acceptance tests/dialects tests/docs \
-    tests/formats tests/model tests/power tests/simulation tests/style
+BESIDE = tests/unit tests/property tests/conformance tests/acceptance tests/deploy \
+    tests/dialects tests/docs tests/formats tests/model tests/power tests/simulation tests/style
 
 test:  ## set up, then run all tests
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
+	@sh scripts/services.sh
 	@$(PARALLEL) $(BESIDE)
-	@$(BIN)/python -m pytest -q tests/processes tests/crash
+	@$(BIN)/python -m pytest -q tests/processes tests/crash tests/cluster
 
 test-base:  ## what a user without extras meets: the product as if none of them were installed
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
@@ -64,6 +65,7 @@ soak:  ## the long forms of the seeded tests: schedules, kills, power cuts, take
 	@CRASH_KILLS=5000 $(BIN)/python -m pytest --timeout 0 tests/crash
 	@POWER_SEEDS=200 $(BIN)/python -m pytest --timeout 0 tests/power
 	@TAKEOVERS=1000 $(BIN)/python -m pytest --timeout 0 tests/processes/test_shared_folder.py
+	@LONG=1 $(BIN)/python -m pytest -s --timeout 0 tests/cluster
 	@SCHEMATHESIS_EXAMPLES=80 $(BIN)/python -m pytest --timeout 0 tests/acceptance/test_http_schema.py
 	@SQL_FUZZ=30000 $(BIN)/python -m pytest --timeout 0 tests/property/test_sql_fuzz.py
 

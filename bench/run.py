@@ -2,7 +2,7 @@
 
     .venv/bin/python bench/run.py [--quick] [--only NAME] [--out FILE]
 
-A full run writes bench/results/{name}.json, a quick one (under a minute, without 100,000 memories
+A full run writes bench/results/{name}.json, a quick one (some minutes, without 100,000 memories
 and without the installation) only what `--out` names. Exits with 1 where a budget is missed.
 """
 
@@ -31,6 +31,7 @@ _NAMES = (
     *("reembed", "lifecycle", "erasure"),
     *("cues", "embedders", "supersession"),
     "encryption",
+    *("store_requests", "placement", "cluster", "failover"),
 )
 _RESULTS = ROOT / "bench" / "results"
 _COLUMNS = ("what", "measured", "floor", "ratio", "budget", "", "note")
@@ -39,7 +40,7 @@ _COLUMNS = ("what", "measured", "floor", "ratio", "budget", "", "note")
 def main() -> int:
     """Run, print, write; 1 where a budget was missed."""
     parser = argparse.ArgumentParser(description="Measure every budget that exists.")
-    parser.add_argument("--quick", action="store_true", help="under a minute; writes no results")
+    parser.add_argument("--quick", action="store_true", help="small sizes; writes no results")
     parser.add_argument("--only", choices=_NAMES, help="run one module")
     parser.add_argument("--out", help="write everything to this file as well")
     options = parser.parse_args()

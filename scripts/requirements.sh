@@ -10,6 +10,9 @@ for group in base build test dev; do
     uv export --frozen --no-emit-project --no-annotate --no-header $only -q \
         -o "requirements/$group.txt"
 done
+# What the container image has: the product with the extras of a node.
+uv export --frozen --no-emit-project --no-annotate --no-header --no-default-groups \
+    --extra server --extra cloud --extra mcp --extra otel -q -o requirements/image.txt
 if grep -nE 'https?://' requirements/*.txt; then
     echo "a host name is in requirements/" >&2
     exit 1

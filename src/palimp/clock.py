@@ -17,6 +17,7 @@ __all__ = ["TIME_MS_MAX", "Clock", "ManualClock", "format_ms", "parse_ms", "pars
 # The last millisecond of the year 9999, the end of what datetime and RFC 3339 can say.
 TIME_MS_MAX = 253_402_300_799_999
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -30,6 +31,13 @@ class Clock:
     def monotonic(self) -> float:
         """Return seconds that never run backwards, for durations."""
         return time.monotonic()
+
+    def boottime(self) -> float:
+        """Return seconds that never run backwards and go on while the machine is suspended.
+
+        Where the system has no such clock they stand still meanwhile, as those of `monotonic`.
+        """
+        return time.clock_gettime(_BOOTTIME)
 
     def sleep(self, seconds: float) -> None:
         """Block this thread."""
@@ -48,6 +56,10 @@ class ManualClock(Clock):
         return self._now_ms
 
     def monotonic(self) -> float:
+        """Return the seconds it was advanced by since it was made."""
+        return self._monotonic
+
+    def boottime(self) -> float:
         """Return the seconds it was advanced by since it was made."""
         return self._monotonic
 

@@ -28,6 +28,7 @@ __all__ = [
     "parse_profile_spec",
     "random_bytes",
     "random_id",
+    "random_uuid",
     "ulid",
 ]
 
@@ -130,6 +131,15 @@ def random_id(prefix: str) -> str:
 def random_bytes(count: int) -> bytes:
     """Return bytes that nobody can guess: for keys and nonces."""
     return os.urandom(count)
+
+
+def random_uuid() -> str:
+    """Return a random UUID (RFC 9562, version 4) as text."""
+    data = bytearray(random_bytes(16))
+    data[6] = data[6] & 0x0F | 0x40
+    data[8] = data[8] & 0x3F | 0x80
+    text = data.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def jitter() -> float:

@@ -50,6 +50,17 @@ METRICS: dict[str, Metric] = {
     ),
     "http_requests_in_flight": Metric("gauge", "HTTP requests under way."),
     "http_requests_waiting": Metric("gauge", "HTTP requests that wait for a thread."),
+    "requests_forwarded": Metric(
+        "counter", "Operations that were sent to the node that has the database.", ("operation",)
+    ),
+    "requests_forwarded_failed": Metric(
+        "counter",
+        "Those that ended in an error there, or did not arrive: its reason, else its code.",
+        ("reason",),
+    ),
+    "request_forwarded_seconds": Metric(
+        "histogram", "From sending one on to its answer.", ("operation",)
+    ),
     "writes_committed": Metric("counter", "Writes that were committed, also those without effect."),
     "rounds_committed": Metric("counter", "Transactions they were committed in, up to 64 in each."),
     "writes_shed": Metric(
@@ -93,11 +104,41 @@ METRICS: dict[str, Metric] = {
     "branches_open": Metric("gauge", "Branches with open files (hot)."),
     "branches_restored": Metric("counter", "Branches whose file was made from the store (wakes)."),
     "branches_cooled": Metric("counter", "Branches whose file was given up; the store has it."),
+    "leases_granted": Metric("counter", "Times this node got a lease."),
+    "leases_lost": Metric("counter", "Times it lost one, with every database it had."),
+    "lease_requests_failed": Metric("counter", "Renewals and requests for a lease that failed."),
+    "databases_claimed": Metric("counter", "Databases this node attached to its lease."),
+    "databases_released": Metric(
+        "counter", "Databases this node gave up, so that another can have them."
+    ),
     "branches_owned": Metric("counter", "Times this node took the right to write a branch."),
     "branches_taken_over": Metric("counter", "Those times it was another node's before."),
     "branches_fenced": Metric("counter", "Times another node took it from this one."),
     "branches_recovered": Metric(
         "counter", "Branches `recovered-...` made of commits that could not continue theirs."
+    ),
+    "replicas_followed": Metric(
+        "counter",
+        "Times a branch that is only read here was made what its owner had shipped: by the "
+        "`segments` it lacked, or `whole`.",
+        ("how",),
+    ),
+    "replica_bytes_applied": Metric("counter", "Size of the segments and snapshots of that."),
+    "replica_lag_seconds": Metric(
+        "histogram", "From the time of the last of these segments until it could be read here."
+    ),
+    "pushes_sent": Metric("counter", "Shipments that nodes which read the branch were told of."),
+    "pushes_failed": Metric(
+        "counter",
+        "Shipments they were not told of: `dropped` as too many waited, or `unreachable`.",
+        ("reason",),
+    ),
+    "pushes_received": Metric("counter", "Shipments of other nodes that this one was told of."),
+    "pushes_refused": Metric(
+        "counter",
+        "Those it did not take: the branch is `unknown` here or this node its `owner`, the owner's "
+        "`epoch` is over, it is `old`, a segment has another `digest`, or the `format` is newer.",
+        ("reason",),
     ),
     "branches_rewound": Metric("counter", "Rewinds."),
     "past_states_restored": Metric("counter", "Earlier states made for reading; others were kept."),
@@ -162,6 +203,40 @@ METRICS: dict[str, Metric] = {
         "Secrets and personal data found in what was written: `flag`, `redact` or `refuse`.",
         ("label", "action"),
     ),
+    "gateway_requests": Metric(
+        "counter",
+        "HTTP requests to a gateway; operation `none` where the path is of none, status 0 without "
+        "an answer.",
+        ("operation", "status"),
+    ),
+    "gateway_request_seconds": Metric(
+        "histogram",
+        "From the head of an HTTP request to a gateway to the end of its answer.",
+        ("operation",),
+    ),
+    "gateway_retries": Metric(
+        "counter",
+        "Requests a gateway sent to one more node: `refused` the connection, `lost` the answer, "
+        "or the reason that a node gave.",
+        ("reason",),
+    ),
+    "gateway_failures": Metric(
+        "counter",
+        "Nodes that failed a gateway: `refused` the connection, `lost` the answer, or too `slow`.",
+        ("reason",),
+    ),
+    "gateway_holds": Metric(
+        "gauge",
+        "What a gateway has now: `requests` under way, `nodes` alive, `databases` of which it "
+        "knows the node.",
+        ("what",),
+    ),
+    "task_profiles": Metric(
+        "counter",
+        "Profiles that tasks came to here: `done`, `again` (not available), `failed` or `gone`.",
+        ("kind", "outcome"),
+    ),
+    "tasks_ended": Metric("counter", "Tasks that were `done` here or `failed`.", ("kind", "state")),
     "usage_dropped": Metric("counter", "Uses not counted: the catalog was away for too long."),
     "usage_failed": Metric("counter", "Batches of usage that the catalog did not take yet."),
 }

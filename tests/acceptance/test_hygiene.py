@@ -105,6 +105,12 @@ GOOD = [
     Call("erasures.create", f"{MEMORY}/erasures", {"source": f"{MARK} 2", "grace": 3600, "reason": MARK}),
     Call("erasures.run", MEMORY + "/erasures/{erasure}/run", {}),
     Call("erasures.cancel", MEMORY + "/erasures/{erasure}"),
+    Call("lifecycle.run", f"{MEMORY}/lifecycle/run", {}),
+    Call("tasks.create", "/v1/tasks", {"kind": "erase", "namespaces": ["acme"], "erase": {"session_id": MARK}, "dry_run": True}),
+    Call("tasks.list", "/v1/tasks"),
+    Call("tasks.get", "/v1/tasks/{task}"),
+    Call("tasks.cancel", "/v1/tasks/{task}"),
+    Call("tasks.retry", "/v1/tasks/{task}/retry", {}),
     Call("embed.reembed", f"{MEMORY}/embed/reembed", {"limit": 10}),
     Call("policy.set_profile", f"{MEMORY}/policy", {"policy": {"encryption": {"fields": True}}}),
     Call("keys.seal_fields", f"{MEMORY}/keys/seal-fields", {"limit": 10}),
@@ -241,6 +247,8 @@ class Caller:
             self.ids["review"] = (found["review"] or {}).get("review", "")
         if call.operation == "erasures.create":
             self.ids["erasure"] = answer.json()["id"]
+        if call.operation == "tasks.create":
+            self.ids["task"] = answer.json()["id"]
         if call.operation.startswith("tokens."):
             self.tokens.append(answer.json()["token"])
         if call.operation == "sync":

@@ -20,6 +20,7 @@ from palimp.catalog import (
     rebuild,
     start_catalog,
 )
+from palimp.catalog.schema import REVISIONS
 from palimp.clock import Clock, ManualClock, parse_ms
 from palimp.errors import Unavailable
 
@@ -27,6 +28,7 @@ from .catalog_backends import PostgreSQL, postgres, url
 
 __all__ = ["postgres", "url"]
 
+LATEST = REVISIONS[-1]
 NOON = "2026-03-02T12:00:00Z"
 DAY = 86_400_000
 
@@ -243,7 +245,7 @@ def test_a_catalog_of_an_earlier_release_is_migrated(
     monkeypatch.setattr(schema, "REVISIONS", ("0001",))
     older = open_catalog(url, Clock())
     older.prepare()
-    with older._engine.begin() as connection:
+    with older.engine.begin() as connection:
         insert = "INSERT INTO palimp_databases VALUES ('acme', 'a', 'id-a', 1, 1, 1, 1, 1, 1)"
         connection.exec_driver_sql(insert)
     older.close()
@@ -345,20 +347,22 @@ def test_a_newer_schema_is_refused_and_left_alone(url: str) -> None:
     catalog = start_catalog(url, Clock())
     catalog.record(batch(1, writes("a", 2)))
     set_version(catalog, "9999")
-    with pytest.raises(Unavailable, match="schema 9999, this release knows up to 0002") as caught:
+    with pytest.raises(Unavailable, match=f"9999, this release knows up to {LATEST}") as caught:
         start_catalog(url, Clock())
     assert caught.value.details["reason"] == "format"
-    set_version(catalog, "0002")
+    set_version(catalog, LATEST)
     assert counted(catalog, "a") == {"2026-03-02": (2, 0, 0)}
     catalog.close()
 
 
 def test_tables_that_vanish_are_made_again(catalog: Any) -> None:
     """A database restored from before the catalog, for instance."""
+    from sqlalchemy import inspect
+
     catalog.record(batch(1, writes("a", 2)))
-    with catalog._engine.begin() as connection:
-        for name in ("databases", "usage_daily", "sources", "meta", "pending", "catalog_version"):
-            connection.exec_driver_sql(f"DROP TABLE palimp_{name}")
+    with catalog.engine.begin() as connection:
+        for name in inspect(connection).get_table_names():
+            connection.exec_driver_sql(f"DROP TABLE {name}")
     with pytest.raises(Unavailable):
         catalog.record(batch(2, writes("a", 3)))
     catalog.record(batch(2, writes("a", 3)))
@@ -387,7 +391,7 @@ def test_a_migration_that_fails_leaves_nothing(url: str, monkeypatch: pytest.Mon
 def test_old_processes_are_forgotten(catalog: Any) -> None:
     catalog.record(batch(1, source="old", when="2026-01-01T00:00:00Z"))
     catalog.record(batch(1, source="new"))
-    with catalog._engine.begin() as connection:
+    with catalog.engine.begin() as connection:
         query = "SELECT source FROM palimp_sources"
         assert list(connection.exec_driver_sql(query).scalars()) == ["new"]
 
@@ -473,6 +477,6 @@ def test_who_may_not_make_tables_is_told_why(postgres: PostgreSQL) -> None:
 
 
 def set_version(catalog: Any, version: str) -> None:
-    with catalog._engine.begin() as connection:
+    with catalog.engine.begin() as connection:
         change = f"UPDATE palimp_catalog_version SET version_num = '{version}'"
         connection.exec_driver_sql(change)

@@ -165,7 +165,7 @@ def test_an_environment_of_that_system(tmp_path: Path) -> None:
         "MEMOTURN_PLATFORM_KEY": "platform-key-of-the-tests",
         "MEMOTURN_SINGLE_NODE": "1",
         "MEMOTURN_DURABILITY": "standard",
-        "MEMOTURN_ETCD": "http://127.0.0.1:2379",
+        "MEMOTURN_GC_GRACE_SECS": "600",
     }
     with serving(tmp_path / "m", "--dialect", "memoturn=0", **theirs) as node:
         url = f"{node.urls[1]}/v1/memory/acme"
@@ -173,5 +173,7 @@ def test_an_environment_of_that_system(tmp_path: Path) -> None:
         headers = {"authorization": f"Bearer {theirs['MEMOTURN_PLATFORM_KEY']}"}
         assert httpx.get(url, headers=headers).json()["profiles"] == []
         warnings = [one["message"] for one in node.log if one["level"] == "warning"]
-        assert any(one.startswith("MEMOTURN_ETCD is not read") for one in warnings), node.log
+        assert any(one.startswith("MEMOTURN_GC_GRACE_SECS is not read") for one in warnings), (
+            node.log
+        )
         assert node.stop() == 0

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from palimp.cli import serve
+from palimp.cli import listening, serve
 from palimp.client.transports.folder import Folder as Shared
 from palimp.clock import Clock, ManualClock
 from palimp.errors import Error
@@ -34,6 +34,8 @@ from palimp.store import VolatileStore, identify, open_store, self_test
 from palimp.store.disk_faults import disk_faults
 from palimp.store.protocol import Stored, Version
 
+from .cluster_starts import STARTS
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "palimp"
 sys.path.insert(0, str(ROOT / "tests" / "unit" / "store"))
@@ -41,7 +43,10 @@ TABLE = ROOT / "docs" / "operating" / "failures.md"
 
 # Whatever these raise can be the last thing that a start says.
 START = (
+    "cli/gateway.py",
+    "cli/listening.py",
     "cli/serve.py",
+    "cli/workers.py",
     "client/transports/folder.py",
     "http/dialects/__init__.py",
     "node/aliases.py",
@@ -49,7 +54,9 @@ START = (
     "node/door.py",
     "node/file_system.py",
     "node/folder.py",
+    "node/leasing.py",
     "node/node.py",
+    "node/peering.py",
     "node/sealing.py",
     "node/settings.py",
     "node/tracing.py",
@@ -57,6 +64,9 @@ START = (
     "catalog/opening.py",
     "catalog/schema.py",
     "catalog/sql_catalog.py",
+    "lease/etcd_gateway.py",
+    "lease/keeping.py",
+    "lease/sql_engine.py",
     "security/keys.py",
     "store/connecting.py",
     "store/disk_faults.py",
@@ -287,7 +297,7 @@ def remote(text: str, *, writes: bool = False) -> Callable[[Path], object]:
 
 def taken_port(_: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        serve._listener("127.0.0.1", taken.getsockname()[1])
+        listening.listen("127.0.0.1", taken.getsockname()[1])
 
 
 def without(module: str, run: Callable[[Path], object]) -> Callable[[Path], object]:
@@ -494,12 +504,15 @@ TRIGGERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "no config": ("PALIMP_CONFIG: … cannot be read: …", environment(PALIMP_CONFIG="/nothing.toml")),
     "config not UTF-8": ("PALIMP_CONFIG: … cannot be read: …", config(b"\xff")),
     "config not TOML": ("PALIMP_CONFIG: … is not TOML: …", config(b"= 1")),
-    "listen": ("PALIMP_LISTEN is …; give HOST:PORT", lambda _: serve._address("8080", None, None)),
-    "host": ("host … is not an address", lambda _: serve._listener("example.com", 0)),
+    "listen": (
+        "PALIMP_LISTEN is …; give HOST:PORT",
+        lambda _: listening.listen_address("8080", None, None),
+    ),
+    "host": ("host … is not an address", lambda _: listening.listen("example.com", 0)),
     "port": ("… port … cannot be listened on: …", taken_port),
     "proxies": (
         "PALIMP_TRUSTED_PROXIES has …, which is no address and no network",
-        lambda _: serve._check_proxies("10.0.0.0/8,*"),
+        lambda _: listening.check_proxies("10.0.0.0/8,*"),
     ),
     "node id": ("… is not a valid name", node(node_id="A.B")),
     "otel": ("PALIMP_OTEL_ENDPOINT is not the URL of a collector", node(otel_endpoint="x")),
@@ -590,8 +603,8 @@ TRIGGERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "permissions": ("check the permissions of the folder", disk(errno.EACCES)),
     "descriptors": ("raise the limit (ulimit -n)", disk(errno.EMFILE)),
     "broken disk": ("the disk refused a read or write", disk(errno.EIO)),
-    "dialect": ("--dialect is …; give NAME=PORT", lambda _: serve._dialect("memoturn")),
-    "no dialect": ("there is no dialect …; there is …", lambda _: serve._dialect("x=1")),
+    "dialect": ("--dialect is …; give NAME=PORT", lambda _: listening.parse_dialect("memoturn")),
+    "no dialect": ("there is no dialect …; there is …", lambda _: listening.parse_dialect("x=1")),
     "other key": ("… is not an Ed25519 key", other_key),
     "served twice": ("… is open in process … already", served_twice),
     "other settings": ("… is open in … with … …, here it is …", other_settings),
@@ -624,6 +637,7 @@ TRIGGERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     ),
     "catalog": ("PALIMP_CATALOG_URL …", catalog("mysql://x")),
     "catalog of no file": ("PALIMP_CATALOG_URL …", catalog("sqlite:///:memory:")),
+    **STARTS,
 }
 
 
@@ -688,6 +702,14 @@ ELSEWHERE = {
     "… did not end within … s": (
         "tests/unit/node/test_sealing.py",
         "did not end within",
+    ),
+    "… is alive on … already: --workers is for the nodes of one machine": (
+        "tests/processes/test_workers.py",
+        "is alive on file://",
+    ),
+    "… is served by several workers of process …": (
+        "tests/processes/test_workers.py",
+        "is served by several workers of process",
     ),
     "catalog … has been migrated by another process for … s": (
         "tests/conformance/test_catalog.py",

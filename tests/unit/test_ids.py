@@ -1,6 +1,7 @@
 """Names split in one way only; ids depend on key and content alone."""
 
 import re
+import uuid
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from palimp.ids import (
     parse_database_name,
     parse_profile_spec,
     random_id,
+    random_uuid,
     ulid,
 )
 
@@ -126,3 +128,11 @@ def test_ulids_sort_by_time_and_rise_within_a_millisecond() -> None:
     assert ulid(1)[:10] == made[1][:10] != ulid(1 << 20)[:10]
     # A clock that was set back is no reason to go on with another time.
     assert ulid(5) < many[0]
+
+
+def test_a_random_uuid_says_that_it_is_one() -> None:
+    made = {random_uuid() for _ in range(200)}
+    assert len(made) == 200
+    for text in made:
+        parsed = uuid.UUID(text)
+        assert (str(parsed), parsed.version, parsed.variant) == (text, 4, uuid.RFC_4122)

@@ -146,7 +146,6 @@ from .keys import (
     SealFields,
 )
 from .kv import (
-    Consistency,
     DeletedKey,
     DeleteKey,
     GetValue,
@@ -194,7 +193,7 @@ from .memories import (
     Wait,
     Written,
 )
-from .operation import NO_OPTIONS, Durability, Operation, Options, Scope, Target
+from .operation import NO_OPTIONS, Consistency, Durability, Operation, Options, Scope, Target
 from .operations import OPERATIONS
 from .policy import (
     PERSONAL_LABELS,
@@ -225,6 +224,7 @@ from .profiles import (
     NameEntry,
     NamePage,
     NodeInfo,
+    PeerInfo,
     ProfileEntry,
     ProfilePage,
 )
@@ -452,6 +452,7 @@ __all__ = [
     "Operation",
     "Options",
     "Outcome",
+    "PeerInfo",
     "PointPage",
     "Policy",
     "ProfileEntry",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from .base import Request, Result, Sequenced
 from .limits import PAGE_DEFAULT
-from .operation import DATABASE, row
+from .operation import DATABASE, Consistency, row
 
 __all__ = [
     "OCTETS",
@@ -22,8 +20,6 @@ __all__ = [
     "PutValue",
     "ValuePut",
 ]
-
-Consistency = Literal["primary", "cached"]
 
 # What a value is where nobody says.
 OCTETS = "application/octet-stream"

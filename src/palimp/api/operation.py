@@ -13,6 +13,7 @@ __all__ = [
     "NO_OPTIONS",
     "PROFILE",
     "SCOPES",
+    "Consistency",
     "Durability",
     "Operation",
     "Options",
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 Durability = Literal["local", "durable"]
+Consistency = Literal["primary", "cached"]
 Scope: TypeAlias = Literal["read", "write", "admin"]
 # Each reaches what those before it reach.
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -45,12 +47,15 @@ class Options(msgspec.Struct, frozen=True):
 
     A repeat with the same `request_id` gets the answer of the first. When it returns, a `local`
     write survives the process and a power cut, a `durable` one the loss of the machine too. What is
-    answered reflects every write that was acknowledged with a txid up to `min_txid`.
+    answered reflects every write that was acknowledged with a txid up to `min_txid`. A `primary`
+    read reflects all that were acknowledged before it was asked for; a `cached` one is answered by
+    the node that is asked, and may be some seconds old. Not said, it is what the operation says.
     """
 
     request_id: str | None = None
     durability: Durability | None = None
     min_txid: int | None = None
+    consistency: Consistency | None = None
 
 
 NO_OPTIONS = Options()

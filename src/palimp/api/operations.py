@@ -27,6 +27,7 @@ from . import (
     sessions,
     sql,
     subject,
+    tasks,
     usage,
     vectors,
 )
@@ -37,6 +38,6 @@ __all__ = ["OPERATIONS"]
 # In the order in which people are shown them: what everybody needs first.
 _ROOMS = (
     memories, feedback, lifecycle, recall, ask, sessions, extraction, documents, kv, vectors, sql,
-    branches, erasure, subject, profiles, control, usage, policy, audit, embed, keys,
+    branches, erasure, subject, profiles, control, usage, policy, audit, embed, keys, tasks,
 )  # fmt: skip
 OPERATIONS: dict[str, Operation] = {row.name: row for room in _ROOMS for row in room.ROWS}

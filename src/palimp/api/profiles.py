@@ -19,6 +19,7 @@ __all__ = [
     "NameEntry",
     "NamePage",
     "NodeInfo",
+    "PeerInfo",
     "ProfileEntry",
     "ProfilePage",
 ]
@@ -103,12 +104,22 @@ class GetNode(Request, frozen=True, kw_only=True):
     """Read what this node is."""
 
 
+class PeerInfo(Result, frozen=True, kw_only=True):
+    """One node of a cluster: the URL at which the others reach it, and whether it is going."""
+
+    node: str
+    address: str
+    release: str
+    draining: bool = False
+
+
 class NodeInfo(Result, frozen=True, kw_only=True):
     """What a node is, as far as its callers may know.
 
     `release` is that of the package, `api` the version of the wire. `object_store` is where the
     history is kept, `store_id` the identity of that store. `folder` is in what folder the process
     `process` keeps its local files. `settings` are those that all processes on one folder share.
+    `leases` is where it is kept who may write, `peers` are the nodes that are alive, this one too.
     """
 
     release: str
@@ -120,6 +131,8 @@ class NodeInfo(Result, frozen=True, kw_only=True):
     store_id: str
     durability: str
     settings: dict[str, Any]
+    leases: str = "single"
+    peers: tuple[PeerInfo, ...] = ()
 
 
 ROWS = (

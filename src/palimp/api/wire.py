@@ -30,6 +30,7 @@ __all__ = [
     "FILE_TYPE",
     "FILE_TYPES",
     "HEADER_BRANCH",
+    "HEADER_CONSISTENCY",
     "HEADER_DURABILITY",
     "HEADER_MIN_TXID",
     "HEADER_PREFER",
@@ -54,6 +55,7 @@ FILE_TYPE = "application/vnd.sqlite3"
 FILE_TYPES = (FILE_TYPE, "application/octet-stream")
 HEADER_TXID = "palimp-txid"
 HEADER_MIN_TXID = "palimp-min-txid"
+HEADER_CONSISTENCY = "palimp-consistency"
 HEADER_DURABILITY = "palimp-durability"
 HEADER_BRANCH = "palimp-branch"
 HEADER_REQUEST_ID = "palimp-request-id"
@@ -99,6 +101,8 @@ def encode_call(operation: Operation, target: Target, request: Request, options:
         headers[HEADER_DURABILITY] = _word(options.durability, "durability")
     if options.min_txid is not None:
         headers[HEADER_MIN_TXID] = str(options.min_txid)
+    if options.consistency is not None:
+        headers[HEADER_CONSISTENCY] = _word(options.consistency, "consistency")
     body = b""
     try:
         plain, file = _taken_apart(operation, request)
@@ -286,6 +290,7 @@ def _options(headers: Mapping[str, str]) -> Options:
         request_id=headers.get(HEADER_REQUEST_ID),
         durability=headers.get(HEADER_DURABILITY),  # type: ignore[arg-type]
         min_txid=None if floor is None else int(floor),
+        consistency=headers.get(HEADER_CONSISTENCY),  # type: ignore[arg-type]
     )
 
 

@@ -60,15 +60,21 @@ def open_catalog(url: str, clock: Clock) -> SqlCatalog:
     return SqlCatalog.on_postgresql(url, clock)
 
 
-def start_catalog(url: str, clock: Clock) -> SqlCatalog:
+def start_catalog(url: str, clock: Clock, store: str | None = None) -> SqlCatalog:
     """Return the catalog at a URL with its tables made and migrated, or one that is down.
 
-    That one is tried again with each use: a node starts without its catalog. Raises as
-    `open_catalog`, and `Unavailable` with reason `format` where a newer release migrated it.
+    That one is tried again with each use: a node starts without its catalog. It is that of the
+    object store with the id `store` from then on. Raises as `open_catalog`, `Invalid` where it is
+    another store's, and `Unavailable` with reason `format` where a newer release migrated it.
     """
     catalog = open_catalog(url, clock)
+    if store is not None:
+        catalog.bind(store)
     try:
         catalog.prepare()
+    except Invalid:
+        catalog.close()
+        raise
     except Unavailable as error:
         if error.details.get("reason") == "format":
             catalog.close()

@@ -13,7 +13,7 @@ from .tables import VERSION_TABLE
 __all__ = ["REVISIONS", "migrate"]
 
 # Every migration, oldest first. Alembic takes 0.2 s to import, which only who migrates pays.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003", "0004")
 _SCRIPTS = Path(__file__).parent / "migrations"
 _LOCK = int.from_bytes(b"palimp", "big")
 _LOCK_SECONDS = 60.0

@@ -46,22 +46,26 @@ _DAY_MS = 86_400_000
 _NOTHING = Levels(0, 0, 0)
 _LEVELS = ("bytes", "memories", "branches")
 _EMBED = "embed"
+_STORE = "store"
 
 
 class SqlCatalog:
     """Keeps the index of databases and their usage; `operations.usage.Catalog`. Thread-safe.
 
     The tables are made and migrated with the first use, or by `prepare`. Every method raises
-    `Unavailable` where the database is down; the next call tries again.
+    `Unavailable` where the database is down; the next call tries again. Once it was said by `bind`
+    whose it is, also `Invalid` where it is another store's.
     """
 
     def __init__(self, engine: Engine, name: str, clock: Clock, secrets: tuple[str, ...]) -> None:
         self.name = name
-        self._engine = engine
+        self.dialect = engine.dialect.name
+        self._store: str | None = None
+        self.engine = engine
         self._clock = clock
         self._secrets = secrets
         self._prepared = False
-        self._insert: Any = (sqlite if engine.dialect.name == "sqlite" else postgresql).insert
+        self.insert: Any = (sqlite if engine.dialect.name == "sqlite" else postgresql).insert
 
     @classmethod
     def on_file(cls, path: Path, clock: Clock) -> SqlCatalog:
@@ -108,17 +112,42 @@ class SqlCatalog:
     def prepare(self) -> None:
         """Make and migrate the tables; nothing where that was done.
 
-        Raises `Unavailable`, with reason `format` where a newer release migrated them.
+        Raises `Unavailable`, with reason `format` where a newer release migrated them; `Invalid`
+        where they are of another store.
         """
         # Without a lock of ours: who waits for a database that is down lets nobody else wait.
         if not self._prepared:
             with catalog_faults(self.name, self._secrets):
-                migrate(self._engine, self.name, self._clock)
+                migrate(self.engine, self.name, self._clock)
+                self._check_store()
             self._prepared = True
+
+    def bind(self, store: str) -> None:
+        """Be the catalog of the object store with this id, from the next use on."""
+        self._store, self._prepared = store, False
+
+    def _check_store(self) -> None:
+        """Note which store the catalog is of, where nobody did before; refuse another one."""
+        if self._store is None:
+            return
+        query = select(META.c.text).where(META.c.key == _STORE)
+        with self.engine.begin() as connection:
+            found = connection.scalar(query)
+            if found is None:
+                mine = {"key": _STORE, "value": 0, "text": self._store}
+                connection.execute(self.insert(META).on_conflict_do_nothing(), [mine])
+                # Somebody else may have been first.
+                found = connection.scalar(query)
+        if found != self._store:
+            raise Invalid(
+                f"catalog {self.name} is of object store {found}, and this node is on "
+                f"{self._store}: a catalog is of one store. Set PALIMP_CATALOG_URL to another, or "
+                "an empty, database"
+            )
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self.engine.dispose()
 
     # -- what processes report --------------------------------------------------------------------
 
@@ -127,7 +156,7 @@ class SqlCatalog:
 
         After `Unavailable` it may have been written: send the same batch again.
         """
-        with self._changing() as connection:
+        with self.changing() as connection:
             query = select(SOURCES.c.number).where(SOURCES.c.source == batch.source)
             if (connection.scalar(query) or 0) >= batch.number:
                 return
@@ -145,7 +174,7 @@ class SqlCatalog:
         # In one order everywhere: two nodes that wait for each other's rows would be a deadlock.
         rows = [one._asdict() for one in sorted(batch.counts)]
         if rows:
-            insert = self._insert(USAGE)
+            insert = self.insert(USAGE)
             added = {
                 name: USAGE.c[name] + insert.excluded[name]
                 for name in ("writes", "recalls", "model_tokens")
@@ -159,7 +188,7 @@ class SqlCatalog:
             {**one.database._asdict(), **_levels(one), "generation": generation} for one in ordered
         ]
         if rows:
-            insert = self._insert(DATABASES)
+            insert = self.insert(DATABASES)
             newer = _newer(DATABASES, insert)
             changed: dict[str, Any] = {
                 name: insert.excluded[name] for name in ("db_id", "created_at", "generation")
@@ -180,7 +209,7 @@ class SqlCatalog:
             for one in found
         ]
         if rows:
-            insert = self._insert(USAGE)
+            insert = self.insert(USAGE)
             changed = _if(_newer(USAGE, insert), USAGE, insert, (*_LEVELS, "sampled_at"))
             connection.execute(_resolving(insert, USAGE, changed), rows)
 
@@ -204,7 +233,7 @@ class SqlCatalog:
                     }
                 )
         if rows:
-            insert = self._insert(PENDING)
+            insert = self.insert(PENDING)
             changed = _if(_newer(PENDING, insert), PENDING, insert, ("rows", "node", "sampled_at"))
             connection.execute(_resolving(insert, PENDING, changed), rows)
 
@@ -224,7 +253,7 @@ class SqlCatalog:
         rows: list[dict[str, Any]],
         changed: Sequence[str],
     ) -> None:
-        insert = self._insert(table)
+        insert = self.insert(table)
         values = {name: insert.excluded[name] for name in changed}
         connection.execute(_resolving(insert, table, values), rows)
 
@@ -233,7 +262,7 @@ class SqlCatalog:
     def profiles(self, namespace: str) -> list[str]:
         """Return the databases of a namespace that the index has."""
         query = select(DATABASES.c.profile).where(DATABASES.c.namespace == namespace)
-        with self._changing() as connection:
+        with self.changing() as connection:
             return list(connection.scalars(query.order_by(DATABASES.c.profile)))
 
     def pending(self, node: str, before: int, limit: int) -> list[tuple[str, str]]:
@@ -249,7 +278,7 @@ class SqlCatalog:
         unknown = unknown.where(DATABASES.c.sampled_at.is_(None))
         unknown = unknown.order_by(DATABASES.c.namespace, DATABASES.c.profile)
         found: dict[tuple[str, str], None] = {}
-        with self._changing() as connection:
+        with self.changing() as connection:
             for query in (known, unknown):
                 for namespace, profile in connection.execute(query.limit(limit)):
                     found[namespace, profile] = None
@@ -260,7 +289,7 @@ class SqlCatalog:
 
         None where the catalog never heard of it.
         """
-        with self._changing() as connection:
+        with self.changing() as connection:
             there = select(func.count()).select_from(DATABASES)
             known = connection.scalar(there.where(*_named(DATABASES, namespace, profile))) or 0
             ever = select(USAGE.c.day).where(*_named(USAGE, namespace, profile)).limit(1)
@@ -281,7 +310,7 @@ class SqlCatalog:
 
     def begin_rebuild(self) -> int:
         """Begin a generation; see `rebuild.Index`."""
-        with self._changing() as connection:
+        with self.changing() as connection:
             changed = update(META).where(META.c.key == "generation")
             connection.execute(changed.values(value=META.c.value + 1))
             return _generation(connection)
@@ -291,8 +320,8 @@ class SqlCatalog:
         rows = [{**one._asdict(), "generation": generation} for one in sorted(databases)]
         if not rows:
             return
-        with self._changing() as connection:
-            insert = self._insert(DATABASES)
+        with self.changing() as connection:
+            insert = self.insert(DATABASES)
             same = DATABASES.c.db_id == insert.excluded.db_id
             later = DATABASES.c.generation > insert.excluded.generation
             changed: dict[str, Any] = {
@@ -308,7 +337,7 @@ class SqlCatalog:
 
     def end_rebuild(self, generation: int) -> int:
         """Remove what is of an earlier generation; return how many."""
-        with self._changing() as connection:
+        with self.changing() as connection:
             old = delete(DATABASES).where(DATABASES.c.generation < generation)
             removed = connection.execute(old).rowcount
             there = select(DATABASES.c.namespace).where(
@@ -319,13 +348,13 @@ class SqlCatalog:
             return removed
 
     @contextmanager
-    def _changing(self) -> Iterator[Connection]:
+    def changing(self) -> Iterator[Connection]:
         """Yield a connection in a transaction; where it failed the tables are looked at again."""
         self.prepare()
         try:
             with (
                 catalog_faults(self.name, self._secrets),
-                self._engine.begin() as connection,
+                self.engine.begin() as connection,
             ):
                 yield connection
         except Unavailable:

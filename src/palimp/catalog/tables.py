@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, MetaData, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, MetaData, String, Table
 
-__all__ = ["DATABASES", "META", "PENDING", "SOURCES", "USAGE", "VERSION_TABLE"]
+__all__ = [
+    "DATABASES",
+    "LOCKS",
+    "META",
+    "PENDING",
+    "SOURCES",
+    "TASKS",
+    "TASK_ITEMS",
+    "USAGE",
+    "VERSION_TABLE",
+]
 
 # The database may be shared with others: everything of ours begins alike.
 VERSION_TABLE = "palimp_catalog_version"
@@ -69,4 +79,54 @@ META = Table(
     _METADATA,
     Column("key", String, primary_key=True),
     Column("value", BigInteger, nullable=False),
+    Column("text", String),
+)
+
+# A row stays when its lock is released: its token never falls.
+LOCKS = Table(
+    "palimp_locks",
+    _METADATA,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+# `token` rises with every runner; what one of a lower token would note is refused. `seen_at` is
+# when its runner was heard of last, `walked` whether every profile was come to once.
+TASKS = Table(
+    "palimp_tasks",
+    _METADATA,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("spec", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("runner", String),
+    Column("token", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger),
+    Column("cursor", String),
+    Column("walked", Boolean, nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("total", BigInteger),
+    Column("result", String, nullable=False),
+    Column("message", String),
+    Column("started_at", BigInteger),
+    Column("finished_at", BigInteger),
+)
+
+# Profiles of a task that are to be tried again (`due_at`), or have failed for good.
+TASK_ITEMS = Table(
+    "palimp_task_items",
+    _METADATA,
+    Column("task", String, primary_key=True),
+    Column("namespace", String, primary_key=True),
+    Column("profile", String, primary_key=True),
+    Column("failed", Boolean, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("message", String, nullable=False),
 )

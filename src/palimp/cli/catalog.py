@@ -48,6 +48,7 @@ def rebuild_(place: Place) -> None:
         # Before a long list is read: a catalog that is down is told at once.
         index.prepare()
         with place.client() as mem:
+            index.bind(mem.node().store_id)
             made = rebuild(index, _pages(mem), _progress)
     finally:
         index.close()

@@ -31,6 +31,7 @@ __all__ = [
     "parse_json",
     "place_options",
     "profile_argument",
+    "store_options",
     "wait_option",
     "when",
 ]
@@ -129,6 +130,15 @@ def place_options(command: F) -> F:
     return placed
 
 
+def store_options(command: F) -> F:
+    """Add the options of `place_options` to a command that is about the whole store.
+
+    It has no --namespace.
+    """
+    placed: F = _placed(command, _data_option, _url_option, _token_option, namespace=False)
+    return placed
+
+
 def folder_options(command: F) -> F:
     """Add the options of `place_options` to a command that only makes sense on a folder.
 
@@ -149,14 +159,15 @@ def folder_options(command: F) -> F:
     return placed
 
 
-def _placed(command: Any, *where: Callable[[Any], Any]) -> Any:
+def _placed(command: Any, *where: Callable[[Any], Any], namespace: bool = True) -> Any:
     @functools.wraps(command)
     def wrapped(*args: Any, **options: Any) -> Any:
         placed = {name: options.pop(name) for name in _PLACED if name in options}
         return command(*args, place=Place(**placed), **options)
 
     decorated: Any = wrapped
-    for option in reversed((*where, _namespace_option, _json_option)):
+    named = (_namespace_option,) if namespace else ()
+    for option in reversed((*where, *named, _json_option)):
         decorated = option(decorated)
     return decorated
 

@@ -137,6 +137,27 @@ def move(
         click.echo(f"skipped {one.id}: {one.reason}", err=True)
 
 
+@command.command("run")
+@profile_argument
+@place_options
+def run(place: Place, profile: str) -> None:
+    """Do what is due of states and expiry in PROFILE, as its policy says; a node does it too.
+
+    For many profiles: palimp fleet run lifecycle.
+    """
+    with place.profile(profile) as store:
+        done = store.lifecycle.run()
+    echo_txid(done.txid)
+    if place.as_json:
+        echo_json(done)
+        return
+    moved = {name: count for name, count in done.to_dict().items() if name != "txid" and count}
+    for name, count in moved.items():
+        click.echo(f"{name}: {count:,}")
+    if not moved:
+        click.echo("nothing is due")
+
+
 @command.command("events")
 @profile_argument
 @_id_argument

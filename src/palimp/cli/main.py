@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("evaluate", "Measure recall on public data."),
     "export": ("exchange:export", "Write a profile as one plain SQLite file."),
     "extract": ("extract", "Find memories in turns of a conversation."),
+    "fleet": ("fleet", "Do the same to many profiles."),
+    "gateway": ("gateway", "Pass requests on to the nodes of a cluster."),
     "import": ("exchange:import_", "Fill a new profile from an exported file."),
     "init": ("init", "Say what is reachable and configured, and what to do next."),
     "keygen": ("control:keygen", "Print a new key: for tokens, or to encrypt."),

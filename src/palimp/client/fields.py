@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeAlias, TypedDict
 
 from ..api import (
+    Consistency,
     Decision,
     Depth,
     ExtractionMethod,
@@ -29,6 +30,7 @@ __all__ = [
     "MemoryLike",
     "PointLike",
     "ProposalFields",
+    "ReadFields",
     "RecallFields",
     "Time",
 ]
@@ -83,6 +85,13 @@ class MemoryFields(TypedDict, total=False):
     embedding: Sequence[float]
 
 
+class ReadFields(TypedDict, total=False):
+    """How something is read; `Options` says what each means."""
+
+    min_txid: int
+    consistency: Consistency
+
+
 class FilterFields(TypedDict, total=False):
     """Which memories are meant; `Filters` says what each means."""
 
@@ -104,13 +113,13 @@ class FilterFields(TypedDict, total=False):
     tier: Tier
 
 
-class ListFields(FilterFields, total=False):
+class ListFields(FilterFields, ReadFields, total=False):
     """Filters of a listing."""
 
     topic: str
 
 
-class AskFields(FilterFields, total=False):
+class AskFields(FilterFields, ReadFields, total=False):
     """What a question takes besides query and k; `Ask` says what each means."""
 
     min_score: float
@@ -133,7 +142,7 @@ class ExtractFields(TypedDict, total=False):
     wait: Wait
 
 
-class ProposalFields(TypedDict, total=False):
+class ProposalFields(ReadFields, total=False):
     """Which proposals are meant; `ListProposals` says what each means."""
 
     kind: ProposalKind
@@ -142,7 +151,7 @@ class ProposalFields(TypedDict, total=False):
     source: str
 
 
-class RecallFields(FilterFields, total=False):
+class RecallFields(FilterFields, ReadFields, total=False):
     """What a recall takes besides query and k; `RecallRequest` says what each means."""
 
     embedding: Sequence[float]

@@ -39,9 +39,10 @@ from ..clock import parse_ms, parse_seconds
 from ..disk import replace_file
 from ..errors import Conflict, Error, Invalid, NotFound, Unavailable, in_batch
 from ..points import Point
-from .fields import IdLike, MemoryLike, PointLike
+from .fields import IdLike, MemoryLike, PointLike, ReadFields
 
 __all__ = [
+    "apart",
     "append_request",
     "ask_request",
     "check_free",
@@ -56,6 +57,7 @@ __all__ = [
     "move_request",
     "options",
     "point",
+    "reading",
     "recall_request",
     "save",
     "search_request",
@@ -68,6 +70,8 @@ __all__ = [
 
 R = TypeVar("R", bound=Request)
 T = TypeVar("T")
+
+_READ_FIELDS = tuple(ReadFields.__annotations__)
 
 _TIMES = ("observed_at", "expires_at", "since", "until", "at")
 # The wire says which types and kinds; Python says type= and kind=, one or several.
@@ -195,6 +199,22 @@ def options(durability: Durability | None, request_id: str | None) -> Options:
     if durability is None and request_id is None:
         return NO_OPTIONS
     return Options(request_id=request_id, durability=durability)
+
+
+def reading(given: Mapping[str, Any]) -> Options:
+    """Return how something is to be read; raises `Invalid` for an unknown name."""
+    rest, how = apart(given)
+    for name in rest:
+        raise Invalid(f"a read takes no {name!r:.80}; it takes {' and '.join(_READ_FIELDS)}")
+    return how
+
+
+def apart(given: Mapping[str, Any]) -> tuple[dict[str, Any], Options]:
+    """Return the fields of a request and, apart from them, how it is to be read."""
+    how = {name: given[name] for name in _READ_FIELDS if name in given}
+    if not how:
+        return dict(given), NO_OPTIONS
+    return {name: value for name, value in given.items() if name not in how}, Options(**how)
 
 
 def point(value: PointLike) -> Point:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
@@ -13,15 +13,16 @@ from .. import ltx
 from ..errors import Error, NotFound, Unavailable
 from ..observe import logger
 from ..store.disk_faults import disk_faults
-from .capture import Capture
+from .claims import database_name
+from .commits import Boundary, Commits, last_boundary
 from .driver import drive
-from .fence import Fence, fenced, unanswered
+from .fence import Fence, fenced, lapsed, note_fenced, taken_over, unanswered
 from .lanes import Job, LaneQueue
 from .local_copy import LocalCopy
 from .local_database import Committed, LocalDatabase, Repeat, Terms
 from .lookup import Address
 from .options import Parts
-from .pieces import collected, difference, piece_of, snapshot_of
+from .pieces import difference, piece_of, snapshot_of
 from .protocol import (
     Fenced,
     Lane,
@@ -46,13 +47,6 @@ _LOG = logger("engine")
 SEGMENTS_MAX = 64
 # A job of the lane that takes longer than this: the store does not answer.
 _BROKEN_SECONDS = 5.0
-
-
-class Boundary(NamedTuple):
-    """A txid at which a kept segment ends, and when that was (ms)."""
-
-    txid: int
-    at: int
 
 
 class Branch:
@@ -82,18 +76,19 @@ class Branch:
         self.files = self.copy.files
         self.queue = LaneQueue()
         self.used_at = parts.clock.monotonic()
+        self._staleness = parts.options.staleness
         self._parts = parts
         self._lane: Lane | None = None
+        # Of the lease under which it was owned, and when it was last looked at for this node.
+        self._grant = 0
+        self._looked_at = float("-inf")
         self._first_txid = 1
-        self._capture: Capture | None = None
+        self._commits = Commits(self.files, self.local, parts.options)
         self._fence: Fence | None = None
         self._timeline: Timeline | None = None
-        self._head = 0
         self._dirty = False
         self._hurried = False
-        self._wal_mark = 0
         self._progress = threading.Condition()
-        self._shipped = 0
         self._ship_waiting: Job[None] | None = None
 
     # -- reading and writing ----------------------------------------------------------------------
@@ -105,15 +100,16 @@ class Branch:
         """
         self.used_at = now = self._parts.clock.monotonic()
         copy = self.copy
-        fresh = self._lane is not None or now - copy.looked_at < self._parts.options.staleness
         written = copy.written
-        if written is not None and fresh:
+        if written is not None and self._is_current(now):
             return written
         with self.local.writers_place(self._parts.options.patience), disk_faults(self.name):
-            if copy.opened and self._lane is not None:
+            # From before the store is asked: what it says may be as old.
+            now = self._parts.clock.monotonic()
+            if copy.opened and self._is_current(now):
                 return bool(copy.written)
             try:
-                manifest = copy.look()
+                manifest = copy.look(anew=self._parts.claims is not None)
             except Unavailable as error:
                 if not copy.opened:
                     raise
@@ -121,12 +117,35 @@ class Branch:
                 _LOG.warning("%s is read as it was: %s", self.name, error)
                 copy.looked_at = now
                 return bool(copy.written)
-            copy.settle(manifest)
-            copy.recover()
-            if copy.is_ahead:
-                # Commits of a process that ended before it could ship them.
-                self._mark_dirty()
+            if self._lane is None or self._is_taken(manifest):
+                copy.settle(manifest)
+                copy.recover()
+                if copy.is_ahead:
+                    # Commits of a process that ended before it could ship them.
+                    self._mark_dirty()
+            copy.has_looked(now)
+            self._looked_at = now
             return bool(copy.written)
+
+    def _is_current(self, now: float) -> bool:
+        """Whether what is here may be read without asking the store."""
+        claims = self._parts.claims
+        if claims is None:
+            return self._lane is not None or now - self.copy.looked_at < self._staleness
+        since = claims.since(self.database)
+        if since is None:
+            return now - self.copy.looked_at < self._staleness
+        # Nobody else may write meanwhile: what was looked at once is what there is.
+        owned = self._lane is not None and claims.lasts(self.database, self._grant)
+        return owned or self._looked_at > since
+
+    def _is_taken(self, manifest: Manifest | None) -> bool:
+        """Whether another node owns it by now, of which this one has not heard."""
+        lane = self._lane
+        if lane is None or manifest is None or manifest.epoch <= lane.manifest.epoch:
+            return False
+        self._note_loss(manifest)
+        return True
 
     def read(self, query: Callable[[apsw.Connection], T]) -> Committed[T]:
         """Run `query` inside one consistent snapshot; `open` was called before."""
@@ -152,6 +171,8 @@ class Branch:
         done = self.local.write(run, repeat, alone=alone)
         if durable:
             self.wait_shipped(done.txid)
+        elif self._parts.claims is not None:
+            self._confirm(done.txid)
         return done
 
     def attachment(self, kind: type[A], make: Callable[[], A]) -> A:
@@ -166,9 +187,14 @@ class Branch:
         return self._lane is not None
 
     @property
+    def database(self) -> str:
+        """The name under which it is claimed, with its other branches."""
+        return database_name(self.address)
+
+    @property
     def next_txid(self) -> int:
         """The number the next commit gets; in the writer's place of an owner."""
-        return max(self._head + 1, self._first_txid)
+        return max(self._commits.head + 1, self._first_txid)
 
     @property
     def manifest(self) -> Manifest | None:
@@ -180,7 +206,7 @@ class Branch:
     def unshipped(self) -> bool:
         """Whether something is committed here that object storage does not have."""
         lane = self._lane
-        return lane is not None and self._head > lane.manifest.txid
+        return lane is not None and self._commits.head > lane.manifest.txid
 
     @property
     def is_stuck(self) -> bool:
@@ -191,10 +217,7 @@ class Branch:
     @property
     def backlog_bytes(self) -> int:
         """About how many bytes wait to be shipped."""
-        capture = self._capture
-        if capture is None or not self.unshipped:
-            return 0
-        return max(0, capture.wal_bytes - self._wal_mark) + capture.backlog_bytes
+        return self._commits.backlog_bytes if self.unshipped else 0
 
     def sync(self) -> Boundary:
         """Ship everything that is committed; when this returns it survives this machine.
@@ -205,10 +228,10 @@ class Branch:
             raise NotFound(f"{self.name} was never written", code="database_not_found")
         if self._lane is not None or self.copy.is_ahead:
             self.own()
-            self.wait_shipped(self._head)
+            self.wait_shipped(self._commits.head)
         manifest = self.manifest
         assert manifest is not None
-        return _last_boundary(manifest)
+        return last_boundary(manifest)
 
     def wait_shipped(self, txid: int) -> None:
         """Return when object storage has everything up to `txid`."""
@@ -227,7 +250,7 @@ class Branch:
 
     def _has_shipped(self, txid: int) -> bool:
         # Another owner's txids are higher than those that were set aside because of it.
-        return self._shipped >= txid and txid not in self.copy.set_aside
+        return self._commits.shipped >= txid and txid not in self.copy.set_aside
 
     def ship_soon(self) -> Job[None]:
         """Put a shipment into the lane; one that waits there already will do."""
@@ -258,6 +281,7 @@ class Branch:
     def own(self) -> None:
         """Take the right to write, if this node does not have it."""
         with self.local.writers_place(self._parts.options.patience):
+            self._claim()
             self._hold()
 
     def change(self, make: Callable[[Lane], Steps[T]], what: str) -> T:
@@ -296,8 +320,8 @@ class Branch:
                 if self.unshipped:
                     return False
                 self.copy.promote()
-                sums = self._finish_capture()
-                txid = self._head
+                sums = self._commits.finish(whole=not self.unshipped)
+                txid = self._commits.head
         except Unavailable:
             return False
         if not self.local.try_close():
@@ -316,10 +340,20 @@ class Branch:
             if lane is None or self.unshipped:
                 return
             self.drive_lane(stop_cleanly)
-            self._drop_capture()
+            self._commits.drop()
+            self.files.mark_closed()
             self.copy.manifest = lane.manifest
             self._lane = None
             self.copy.looked_at = self._parts.clock.monotonic()
+
+    def hand_over(self) -> bool:
+        """Ship and leave, so that another node can go on; only in the lane. False if it cannot."""
+        if self._lane is not None:
+            self.ship()
+            # Closed in order where nobody reads: then later reads here go on from this file.
+            self.park()
+            self.leave()
+        return self._lane is None and not self.copy.is_ahead
 
     def close(self) -> bool:
         """Ship, leave and close in order; only in the lane. True if the store has all that is here.
@@ -341,7 +375,7 @@ class Branch:
     def abandon(self) -> None:
         """Close the handle whatever was shipped: what is committed is in the file."""
         with self.local.writers_place(self._parts.options.patience):
-            self._drop_capture()
+            self._commits.drop()
             self._lane = None
         self.local.close()
 
@@ -367,7 +401,7 @@ class Branch:
             piece = snapshot_of(image, size, txid, now_ms)
         self.drive_lane(lambda lane: ship(lane, piece))
         try:
-            self._drop_capture()
+            self._commits.drop()
             self.local.switch(path)
             self.files.make_current(path)
             self._follow(lane.manifest, after)
@@ -377,12 +411,34 @@ class Branch:
             raise
         self.copy.written = True
         self.files.note_shipped(piece.max, piece.checksum)
+        self._parts.shipments.tell(self.key, lane.manifest, piece.data)
 
     def _gate(self) -> Terms:
         """Say what may be handed out; the branch is owned and followed afterwards."""
         self._parts.check_pressure(self.name)
+        self._claim()
         lane = self._hold()
         return Terms(self._first_txid, lane.manifest.limit)
+
+    def _claim(self) -> None:
+        """Make sure that it is this node's to write; what was owned under a lost lease is not."""
+        claims = self._parts.claims
+        if claims is None:
+            return
+        grant = claims.hold(self.database)
+        if grant != self._grant:
+            if self._lane is not None:
+                self._drop_lane()
+            # The lease says whose turn it is: nothing has to be left to anybody.
+            self._grant, self._fence = grant, None
+
+    def _confirm(self, txid: int) -> None:
+        """Raise `Unavailable`, in doubt, where another node may have taken over before a commit."""
+        claims = self._parts.claims
+        assert claims is not None
+        if claims.lasts(self.database, self._grant) and txid not in self.copy.set_aside:
+            return
+        raise lapsed(self.name, txid)
 
     def _hold(self) -> Lane:
         """Own the branch and follow what is committed to its file, if this node does not."""
@@ -390,20 +446,14 @@ class Branch:
         with disk_faults(self.name):
             if lane is None:
                 return self._own()
-            if not self._is_followed() and not self._follow(lane.manifest, None):
+            if not self._commits.is_followed and not self._follow(lane.manifest, None):
                 # The file is not what it was when it was closed: own the branch and look anew.
                 self._drop_lane()
                 return self._own()
         return lane
 
-    def _is_followed(self) -> bool:
-        """Whether the capture listens to the connection that commits.
-
-        A rollback that failed, or a park that a write overtook, leave it with a closed one.
-        """
-        return self._capture is not None and self._capture.follows(self.local.writer())
-
     def _own(self) -> Lane:
+        self._claim()
         self._check_fence()
         parts = self._parts
         try:
@@ -413,9 +463,7 @@ class Branch:
             # An epoch may be taken; whatever the caller wanted to write with it is not written.
             raise error.located(self.name, in_doubt=False) from error
         before = taken.before
-        if before and before.owner and before.owner.node != parts.node:
-            what = "%s: epoch %d taken over from node %s by this node %s"
-            _LOG.warning(what, self.name, before.epoch + 1, before.owner.node, parts.node)
+        if before is not None and taken_over(self.name, before, parts.node):
             parts.metrics.add("branches_taken_over")
         known = self.copy.opened and before is not None and self.copy.manifest == before
         if not known:
@@ -431,66 +479,31 @@ class Branch:
             self._follow(manifest, self.copy.promote())
         self._lane, self._first_txid = taken.lane, taken.first_txid
         self._fence = None
-        if self._head > manifest.txid:
+        if self._commits.head > manifest.txid:
             self._mark_dirty()
         parts.metrics.add("branches_owned")
         self.copy.recover()
         return taken.lane
 
     def _follow(self, manifest: Manifest, sums: ltx.PageChecksums | None) -> bool:
-        """Capture commits from here on; False where the content is not the manifest's."""
-        path = self.files.current()
-        assert path is not None
-        self._drop_capture()
-        writer = self.local.writer()
-        self._head = self.local.txid()
-        if self._head < manifest.txid:
-            return False
-        capture = Capture(writer, path)
-        if self._head == manifest.txid and self._head:
-            known = self.files.read_clean(path, self._head) if sums is None else sums
-            if capture.start_from_image(known) != manifest.checksum:
-                capture.close()
-                return False
-        self._capture = capture
-        self._shipped = manifest.txid
-        self._wal_mark = capture.wal_bytes
-        self.files.mark_open()
-        return True
+        """Follow commits from here on; False where the content is not the manifest's."""
+        follows = self._commits.follow(manifest, sums)
+        if follows:
+            self.files.mark_open(str(self.address))
+        return follows
 
     def _committed(self, txid: int) -> None:
-        self._head = txid
+        self._commits.head = txid
         self.copy.written = True
         if not self._dirty:
             self._mark_dirty()
-        elif not self._hurried:
-            capture = self._capture
-            waiting = capture.wal_bytes - self._wal_mark if capture is not None else 0
-            if waiting > self._parts.options.ship_wal_bytes:
-                self._hurried = True
-                self._parts.hurry(self.key)
+        elif not self._hurried and self._commits.log_bytes > self._parts.options.ship_wal_bytes:
+            self._hurried = True
+            self._parts.hurry(self.key)
 
     def _mark_dirty(self) -> None:
         self._dirty = True
         self._parts.dirty(self.key)
-
-    def _finish_capture(self) -> ltx.PageChecksums | None:
-        """Stop following; the page checksums where the file is then exactly what was shipped."""
-        capture = self._capture
-        if capture is None:
-            return None
-        self._capture = None
-        try:
-            whole = not capture.needs_snapshot and not self.unshipped
-            sums = capture.page_checksums() if whole else None
-            return sums if capture.fold_wal() else None
-        finally:
-            capture.close()
-
-    def _drop_capture(self) -> None:
-        if self._capture is not None:
-            self._capture.close()
-            self._capture = None
 
     # -- in the lane ------------------------------------------------------------------------------
 
@@ -499,7 +512,11 @@ class Branch:
         with self._progress:
             self._ship_waiting = None
         if self._lane is None and self.copy.is_ahead:
-            self.own()
+            # Another node may have gone on without it since it was looked at.
+            self.copy.look_anew()
+            self.open()
+            if self.copy.is_ahead:
+                self.own()
         self.ship()
 
     def ship(self) -> None:
@@ -519,7 +536,7 @@ class Branch:
     def empty_log(self) -> bool:
         """Leave no old page in the log: only in the lane. False where somebody reads."""
         with self.local.writers_place(self._parts.options.patience):
-            return self._capture is not None and self._capture.fold_wal()
+            return self._commits.fold_log()
 
     def _ship(self, *, whole: bool = False) -> None:
         now_ms = self._parts.clock.now_ms()
@@ -528,56 +545,42 @@ class Branch:
             if not whole and not self.unshipped:
                 return
             lane = self._hold()
-            capture = self._capture
-            if capture is None or not (whole or self._head > lane.manifest.txid):
+            followed = self._commits.followed
+            segment = self._commits.collect(lane.manifest.txid, now_ms, whole=whole)
+            if segment is None:
                 return
-            if whole:
-                segment = capture.snapshot(self._head, now_ms)
-            else:
-                segment = collected(capture, lane.manifest.txid, self._head, now_ms)
-            self._wal_mark = capture.wal_bytes
         piece = piece_of(segment, now_ms)
         self.drive_lane(lambda lane: (rebase if segment.min_txid == 1 else ship)(lane, piece))
         with self.local.writers_place(self._parts.options.patience):
-            self._shipped = piece.max
-            if self._capture is capture:
-                capture.shipped(segment)
-                if capture.wal_bytes > self._parts.options.wal_bytes:
-                    self._fold(capture)
+            self._commits.has_shipped(segment, followed)
         self.files.note_shipped(piece.max, piece.checksum)
+        self._parts.shipments.tell(self.key, lane.manifest, piece.data)
         self._parts.metrics.add("segments_shipped")
         self._parts.metrics.add("segment_bytes_shipped", len(piece.data))
         if len(lane.manifest.segments) > SEGMENTS_MAX:
             # Who keeps the manifest short does it now, not at the next shipment of its own.
             self._parts.hurry(self.key)
 
-    def _fold(self, capture: Capture) -> None:
-        options, is_folded = self._parts.options, capture.fold_wal(shorten=False)
-        if not is_folded and capture.wal_bytes > options.wal_bytes_max:
-            self.local.interrupt_long_reads(options.read_seconds_max)
-        self._wal_mark = capture.wal_bytes
-
     def _lose(self, manifest: Manifest) -> None:
         """Another node owns the branch, or it was deleted: stop; set aside what is only here."""
-        parts = self._parts
-        by = manifest.owner.node if manifest.owner else "nobody"
-        _LOG.warning(
-            "%s: this node %s is fenced; epoch %d belongs to node %s",
-            self.name, parts.node, manifest.epoch, by,
-        )  # fmt: skip
-        parts.metrics.add("branches_fenced")
-        self._fence = Fence(manifest, parts.clock.monotonic() + parts.options.fenced_pause)
-        self._drop_lane()
+        self._note_loss(manifest)
         try:
             self.open()
         except Error as error:
             _LOG.warning("%s: %s", self.name, error)
 
+    def _note_loss(self, manifest: Manifest) -> None:
+        parts = self._parts
+        note_fenced(self.name, parts.node, manifest)
+        parts.metrics.add("branches_fenced")
+        self._fence = Fence(manifest, parts.clock.monotonic() + parts.options.fenced_pause)
+        self._drop_lane()
+
     def _drop_lane(self) -> None:
         with self.local.writers_place(self._parts.options.patience):
             self._lane = None
             self._dirty = self._hurried = False
-            self._drop_capture()
+            self._commits.drop()
             self.copy.close()
 
     # -- small things -----------------------------------------------------------------------------
@@ -592,8 +595,3 @@ class Branch:
     def _fence_error(self, **details: Any) -> Unavailable:
         parts = self._parts
         return fenced(self.name, parts.node, self._fence, parts.clock.monotonic(), **details)
-
-
-def _last_boundary(manifest: Manifest) -> Boundary:
-    chain = manifest.chain()
-    return Boundary(manifest.txid, chain[-1].at if chain else 0)

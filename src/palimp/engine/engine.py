@@ -7,35 +7,38 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import msgspec
 
 from ..clock import Clock
 from ..errors import Conflict, Error, Invalid, NotFound, Unavailable
-from ..ids import MAIN, PROFILE_CHARS_MAX
+from ..ids import MAIN, PROFILE_CHARS_MAX, parse_database_spec
 from ..observe import Metrics, logger
 from ..points import Point
 from ..store import ObjectStore
 from . import protocol
 from .branch import Boundary, Branch
+from .claims import Claims, Leaser, database_name
+from .described import BranchInfo, Checkpoint, Exported, Forked, described
 from .driver import Outside, drive
 from .files import BranchFiles
 from .gauges import Gauges, measure
+from .handover import Handover
 from .keeper import Keeper
 from .lanes import LaneQueue, Lanes
 from .local_database import Repeat, Template
 from .lookup import Address, Lookup
 from .options import Complete, LookInto, Options, Parts, complete_nothing
 from .past import Past, PastDatabase
+from .pressure import RETRY_SECONDS, DiskRoom
 from .protocol import Found, Located
 from .protocol.records import Name, encode
 from .protocol.requests import RecordEpoch
 from .removing import Removing
-from .residents import Key, Residents, free_bytes
+from .residents import Key, Residents
 from .rewinding import Rewind, rewind
-from .strays import RECOVERED
 from .upkeep import Upkeep, look_after
 from .using import Use
 from .wal import committed_image
@@ -43,6 +46,7 @@ from .wal import committed_image
 # What a first write does not need is imported by what does: opening a folder waits for the rest.
 if TYPE_CHECKING:
     from .erasing import Erasing
+    from .following import Following
     from .renewing import Renewing
     from .verify import Verification
 
@@ -51,44 +55,6 @@ __all__ = ["BranchInfo", "Checkpoint", "Engine", "Exported", "Forked"]
 _LOG = logger("engine")
 # A lane waits for the store nearly all of its time; a folder of this machine answers at once.
 _LANE_THREADS, _LANE_THREADS_LOCAL = 16, 8
-_TICK_SECONDS = 5.0
-
-
-class Checkpoint(NamedTuple):
-    """A named boundary, and when it was (ms)."""
-
-    name: str
-    txid: int
-    at: int
-
-
-class Forked(NamedTuple):
-    """A branch that was made: its id, the txid it begins from, and when it ends (ms)."""
-
-    branch_id: str
-    txid: int
-    ttl_at: int | None
-
-
-class BranchInfo(NamedTuple):
-    """One branch of a profile as its manifest says."""
-
-    name: str
-    branch_id: str
-    parent: str | None
-    parent_txid: int | None
-    txid: int
-    at: int
-    checkpoints: int
-    ttl_at: int | None
-    recovered: bool
-
-
-class Exported(NamedTuple):
-    """A plain SQLite file and the txid it was made at."""
-
-    data: bytes
-    txid: int
 
 
 def is_local(store: ObjectStore) -> bool:
@@ -102,7 +68,8 @@ class Engine:
     `root` holds the local files (`hot/`) and `cache` the restored earlier states; both can be
     rebuilt from the store, except what was not shipped yet. `node` names this node in messages and
     manifests. `prepare` fills a new database, `check` looks at one before it is used, `complete`
-    adds to a new one what later writes make of the objects of these names.
+    adds to a new one what later writes make of the objects of these names. `leaser` says which
+    databases this node may write, where several share the store.
     """
 
     def __init__(
@@ -118,6 +85,7 @@ class Engine:
         complete: Complete = complete_nothing,
         options: Options | None = None,
         metrics: Metrics | None = None,
+        leaser: Leaser | None = None,
     ) -> None:
         self.options = options or Options()
         self.store = store
@@ -145,11 +113,15 @@ class Engine:
             dirty=self._keeper.dirty,
             hurry=self._keeper.hurry,
             check_pressure=self._check_pressure,
+            claims=None if leaser is None else Claims(leaser, clock),
         )
         self._lookup = Lookup(self._outside, self.options.patience)
         self._residents = Residents(self._parts)
         self._past = Past(cache / "at", self._parts)
         self._removing = Removing(self._parts, self._residents, self._lookup, self._past)
+        self.handover: Handover | None = None
+        if self._parts.claims is not None:
+            self.handover = Handover(self._parts, self._residents, self._parts.claims)
         # One after the other: they are not urgent, and may be many.
         self._left_lane = LaneQueue()
         left = BranchFiles.left_open(root)
@@ -173,6 +145,13 @@ class Engine:
 
         return Renewing(self._parts, self._residents, self._lookup)
 
+    @cached_property
+    def following(self) -> Following:
+        """Branches that are read here and written elsewhere."""
+        from .following import Following
+
+        return Following(self._parts, self._residents)
+
     # -- the present ------------------------------------------------------------------------------
 
     def use(self, address: Address, *, create: bool) -> Use:
@@ -182,6 +161,26 @@ class Engine:
         does not exist.
         """
         return Use(self._lookup, self._residents, address, create=create)
+
+    def hold(self, address: Address) -> None:
+        """Attach a profile to this node's lease, so that what is read of it here is current.
+
+        Raises `Unavailable` as `Claims.hold` does; without leases it is this node's anyway.
+        """
+        if self._parts.claims is not None:
+            self._parts.claims.hold(database_name(address))
+
+    def look_anew(self, address: Address) -> None:
+        """Ask the store at the next read of a branch, however lately that was done."""
+        key = self._lookup.known(address)
+        branch = None if key is None else self._residents.get(key)
+        if branch is not None:
+            branch.copy.look_anew()
+
+    @property
+    def claims(self) -> Claims | None:
+        """The databases attached to this node's lease; None where no other node writes."""
+        return self._parts.claims
 
     def names(
         self, namespace: str | None = None, after: tuple[str, str] | None = None, limit: int = 1_000
@@ -304,26 +303,7 @@ class Engine:
     def branches(self, address: Address) -> list[BranchInfo]:
         """Return the branches of a profile: main first, then by name."""
         db_id = self._find(address._replace(branch=MAIN)).db_id
-        found = self._drive(protocol.list_branches(db_id))
-        names = {branch_id: name for name, branch_id, _ in found}
-        infos = []
-        for name, branch_id, manifest in found:
-            parent = manifest.parent if manifest else None
-            chain = manifest.chain() if manifest else ()
-            infos.append(
-                BranchInfo(
-                    name=name,
-                    branch_id=branch_id,
-                    parent=names.get(parent.branch_id, parent.branch_id) if parent else None,
-                    parent_txid=parent.txid if parent else None,
-                    txid=manifest.txid if manifest else 0,
-                    at=chain[-1].at if chain else 0,
-                    checkpoints=len(manifest.checkpoints) if manifest else 0,
-                    ttl_at=manifest.ttl_at if manifest else None,
-                    recovered=name.startswith(RECOVERED),
-                )
-            )
-        return sorted(infos, key=lambda one: (one.name != MAIN, one.name))
+        return described(self._drive(protocol.list_branches(db_id)))
 
     def delete_branch(self, address: Address) -> None:
         """Delete a branch; whoever writes to it is fenced. Other branches keep what they share."""
@@ -518,9 +498,11 @@ class Engine:
 
     def _ship_left_open(self, key: Key) -> None:
         """Ship what a process that was killed left of a branch nobody has used since."""
+        left = BranchFiles(self._root, *key).left_name()
+        # One that is not known is not needed, unless other nodes have to be asked.
+        address = _address(left) if left else Address("database", *key)
         try:
-            # Its name is not needed, and not known here.
-            with self._residents.use(key, Address("database", *key)) as branch:
+            with self._residents.use(key, address) as branch:
                 if branch.open():
                     branch.ship_soon().wait(self.options.patience, f"{branch.name}: shipping")
                     self._keeper.succeeded(key)
@@ -534,47 +516,27 @@ class Engine:
             raise
 
     def _tick_seconds(self) -> float:
-        return max(0.05, min(_TICK_SECONDS, self.options.hot_idle / 4, self.options.warm_idle / 4))
+        return max(0.05, min(RETRY_SECONDS, self.options.hot_idle / 4, self.options.warm_idle / 4))
 
     def _tick(self) -> None:
         self._residents.tiers(self._look_after)
         for branch in self._residents.due_for_upkeep():
             self._parts.lanes.submit(branch.queue, partial(self._look_after, branch))
-        self._measure_pressure()
+        if self.handover is not None:
+            self.handover.tick()
+        room = DiskRoom(self._root, self.options, self.store.name)
+        self._pressure = room.pressure(self.backlog_bytes, self._make_room)
+
+    def _make_room(self) -> None:
+        self._residents.shrink_to(0, self._look_after)
+        self._past.purge()
 
     def _look_after(self, branch: Branch) -> None:
         look_after(branch, self._parts)
 
-    def _measure_pressure(self) -> None:
-        options = self.options
-        free = free_bytes(self._root)
-        if free < options.disk_reserve:
-            self._residents.shrink_to(0, self._look_after)
-            self._past.purge()
-            free = free_bytes(self._root)
-        backlog = self.backlog_bytes
-        if free < options.disk_reserve:
-            self._pressure = Unavailable(
-                f"the disk of {self._root} has {free:,} bytes free, fewer than the "
-                f"{options.disk_reserve:,} kept in reserve; reads go on. Free some space",
-                reason="disk",
-                retry_after=_TICK_SECONDS,
-            )
-        elif backlog > options.backlog_bytes:
-            self._pressure = Unavailable(
-                f"{backlog:,} bytes wait for object storage {self.store.name}, more than "
-                f"{options.backlog_bytes:,}; repeat this when it has caught up",
-                code="overloaded",
-                reason="backlog",
-                retry_after=_TICK_SECONDS,
-            )
-        else:
-            self._pressure = None
-
     def _check_pressure(self, name: str) -> None:
-        pressure = self._pressure
-        if pressure is not None:
-            raise pressure.located(name)
+        if self._pressure is not None:
+            raise self._pressure.located(name)
 
     def _quietly(self, work: Callable[[], object]) -> None:
         try:
@@ -596,3 +558,8 @@ def _child_id(name: str, repeat: Repeat | None) -> str | None:
         return None
     seed = b"%s\0%s\0%s" % (name.encode(), repeat.id.encode(), repeat.digest)
     return "n_" + hashlib.blake2b(seed, digest_size=16).hexdigest()
+
+
+def _address(name: str) -> Address:
+    namespace, profile, branch = parse_database_spec(name)
+    return Address(namespace, profile, branch or MAIN)

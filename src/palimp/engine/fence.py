@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..errors import Unavailable
+from ..observe import logger
 from .protocol import Manifest
 
-__all__ = ["Fence", "fenced", "unanswered"]
+__all__ = ["Fence", "fenced", "lapsed", "note_fenced", "taken_over", "unanswered"]
+
+_LOG = logger("engine")
 
 
 class Fence(NamedTuple):
@@ -46,3 +49,31 @@ def unanswered(name: str, seconds: float) -> Unavailable:
         reason="store",
         retry_after=seconds,
     )
+
+
+def lapsed(name: str, txid: int) -> Unavailable:
+    """Return the error for a commit after which the lease was found to have ended."""
+    return Unavailable(
+        f"{name}: this node's lease ended while txid {txid} was committed; another node may have "
+        "gone on without it. Repeat it with the same request id",
+        reason="lease",
+        in_doubt=True,
+        txid=txid,
+    )
+
+
+def taken_over(name: str, before: Manifest, node: str) -> bool:
+    """Return whether a node took a branch from another, and say so in the log."""
+    owner = before.owner
+    if owner is None or owner.node == node:
+        return False
+    what = "%s: epoch %d taken over from node %s by this node %s"
+    _LOG.warning(what, name, before.epoch + 1, owner.node, node)
+    return True
+
+
+def note_fenced(name: str, node: str, manifest: Manifest) -> None:
+    """Say in the log that another node owns a branch now."""
+    by = manifest.owner.node if manifest.owner else "nobody"
+    what = "%s: this node %s is fenced; epoch %d belongs to node %s"
+    _LOG.warning(what, name, node, manifest.epoch, by)

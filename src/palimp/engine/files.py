@@ -98,12 +98,19 @@ class BranchFiles:
         keys = [name.removeprefix(_OPEN).split(".") for name in sorted(names)]
         return [(db_id, branch_id) for db_id, branch_id in keys]
 
-    def mark_open(self) -> None:
+    def mark_open(self, name: str) -> None:
         """Note that commits may be made here that the store lacks, for who starts after a crash.
 
         Not synced: after a power cut they are shipped when the branch is used.
         """
-        (self._root / self._mark).touch(mode=0o600)
+        (self._root / self._mark).write_text(name, "utf-8")
+
+    def left_name(self) -> str:
+        """Return the name of a branch that was left open; empty where it is not known."""
+        try:
+            return (self._root / self._mark).read_text("utf-8")
+        except FileNotFoundError:
+            return ""
 
     def mark_closed(self) -> None:
         """Note that the store has everything."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import apsw
 
 from .. import ltx
-from ..errors import Error, Internal, NotFound, Unavailable
+from ..errors import Error, Internal, Invalid, NotFound, Unavailable
 from ..observe import logger
 from .driver import drive
 from .files import BranchFiles
@@ -18,14 +20,19 @@ from .local_database import LocalDatabase
 from .options import Parts
 from .protocol import Manifest, read_timeline
 from .protocol.lane import read
-from .protocol.records import decode, manifest_key
-from .restore import Missing, build
+from .protocol.records import SegmentRef, decode, manifest_key
+from .restore import Held, Missing, advance, build, continuation, fetch, file_sums
 from .strays import recover_strays
 from .wal import committed_image
+
+if TYPE_CHECKING:
+    from .pushed import Pushed
 
 __all__ = ["LocalCopy"]
 
 _LOG = logger("engine")
+# Of the time that it takes to follow: what is pushed is not applied before so many times as long.
+_REST_TIMES = 9
 
 
 class LocalCopy:
@@ -48,9 +55,15 @@ class LocalCopy:
         self._name = name
         self._key = key
         self._local = local
+        # What its owner, on another node, told of it; and until when that waits.
+        self.pushed: Pushed | None = None
+        self.rests_until = -math.inf
         self._offered: list[Manifest | None] = []
         # The file is one that was restored to be read, and is not trusted after this process.
         self._provisional: Path | None = None
+        # Of its pages, where it was made of an earlier one.
+        self._sums: ltx.PageChecksums | None = None
+        self._forgotten_at = -math.inf
 
     def close(self) -> None:
         """Trust the file no more: what holds is looked at anew."""
@@ -81,10 +94,25 @@ class LocalCopy:
         if not self.opened:
             self._offered = [manifest]
 
-    def look(self) -> Manifest | None:
-        """Read the manifest; `NotFound` where the branch was deleted."""
+    def look_anew(self) -> None:
+        """Forget that it was looked at: what was looked at before now is not good enough."""
+        self._forgotten_at = self._parts.clock.monotonic()
+        self.looked_at = -math.inf
+
+    def has_looked(self, began: float) -> None:
+        """Note that what is here was all there was at a time (monotonic)."""
+        if began > self._forgotten_at:
+            self.looked_at = max(self.looked_at, began)
+
+    def look(self, *, anew: bool = False) -> Manifest | None:
+        """Read the manifest; `NotFound` where the branch was deleted.
+
+        One that was offered will do, unless what holds now is asked for, `anew`.
+        """
         if self._offered:
-            return self._offered.pop()
+            offered = self._offered.pop()
+            if not anew:
+                return offered
         key = manifest_key(*self._key)
         try:
             stored = drive(read(key), self._parts.outside, self._parts.options.patience)
@@ -100,12 +128,15 @@ class LocalCopy:
     def settle(self, manifest: Manifest | None) -> None:
         """Make the local file a continuation of `manifest`, to be read.
 
-        Without content on either side there is no file afterwards.
+        Without content on either side there is no file afterwards. One that is behind is followed
+        by the segments it lacks, if they continue it, and otherwise restored.
         """
-        self.looked_at = self._parts.clock.monotonic()
         if self._provisional and self._is_still(manifest):
-            self.manifest, self.written = manifest, True
+            assert manifest is not None
+            self._reads(manifest)
             return
+        began = self._parts.clock.monotonic()
+        held = self._held()
         path = None if self._provisional else self.files.current()
         if path is not None:
             if not self._local.has_file:
@@ -115,12 +146,20 @@ class LocalCopy:
             if continues:
                 self.manifest, self.written = manifest, self.txid > 0
                 return
+            held = self._warm(path)
+        fresh = self._advanced(held, manifest)
+        if path is not None:
             self.part(manifest)
         if manifest is None or not manifest.txid:
             self._drop_provisional()
             self.manifest = manifest
             return
-        self._restore(manifest)
+        if fresh is None:
+            manifest, fresh = self._restored(manifest)
+            self._count("whole", held, manifest)
+        now = self._parts.clock.monotonic()
+        self.rests_until = now + _REST_TIMES * (now - began)
+        self._read_from(*fresh, manifest)
 
     def promote(self) -> ltx.PageChecksums | None:
         """Make a file that was restored to be read one that may be written, and that stays.
@@ -132,8 +171,10 @@ class LocalCopy:
         if path is None:
             return None
         assert self.manifest is not None
-        size = self._local.read(lambda connection: connection.pragma("page_size")).value
-        sums = ltx.PageChecksums.of_pages(_pages(path, size), size)
+        sums = self._sums
+        if sums is None:
+            size = self._local.read(lambda connection: connection.pragma("page_size")).value
+            sums = file_sums(path, size)
         if f"{sums.checksum:016x}" != self.manifest.checksum:
             self._drop_provisional()
             self.close()
@@ -149,7 +190,7 @@ class LocalCopy:
         self.files.note_shipped(self.manifest.txid, self.manifest.checksum)
         self._local.switch(target)
         path.unlink()
-        self._provisional = None
+        self._provisional = self._sums = None
         return sums
 
     def begin(self) -> None:
@@ -224,8 +265,11 @@ class LocalCopy:
 
     def _drop_dead(self, manifest: Manifest) -> None:
         """Remove the file of a deleted branch, unless it has commits that were never shipped."""
+        if manifest.state != "deleted":
+            return
+        self._drop_provisional()
         path = self.files.current()
-        if manifest.state != "deleted" or path is None:
+        if path is None:
             return
         if not self._local.has_file:
             self._local.switch(path)
@@ -245,9 +289,55 @@ class LocalCopy:
         )
         return any((ref.max, ref.checksum) == (txid, checksum) for ref in timeline.refs())
 
-    def _restore(self, manifest: Manifest) -> None:
-        parts, before = self._parts, self._provisional
-        path = self.files.provisional(keep=before)
+    def _held(self) -> Held | None:
+        """Return the file that was restored to be read."""
+        held = self.manifest
+        if self._provisional is None or held is None:
+            return None
+        return Held(self._provisional, held.txid, held.checksum, held.epoch, self._sums)
+
+    def _warm(self, path: Path) -> Held | None:
+        """Return the local file, where it is what it was when it was closed in order."""
+        txid = self.txid
+        sums = self.files.read_clean(path, txid)
+        return None if sums is None else Held(path, txid, f"{sums.checksum:016x}", 0, sums)
+
+    def _advanced(
+        self, held: Held | None, manifest: Manifest | None
+    ) -> tuple[Path, ltx.PageChecksums | None] | None:
+        """Make a file of what is held and the segments it lacks; None where that cannot be done."""
+        if held is None or manifest is None:
+            return None
+        pushed = self.pushed.refs() if self.pushed is not None else {}
+        segments = continuation(held, manifest, pushed)
+        if not segments:
+            return None
+        path = self.files.provisional(keep=self._provisional)
+        try:
+            sums = advance(held, segments, self._segment, path)
+        except Missing as missing:
+            # Compacted away since: whoever restores it finds out whether it is lost.
+            path.unlink()
+            _LOG.info("%s is restored: %s is not there", self._name, missing.ref.key)
+            return None
+        except (Internal, Invalid) as error:
+            path.unlink()
+            _LOG.warning("%s is restored, because its file cannot follow: %s", self._name, error)
+            return None
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        self._count("segments", held, manifest, sum(ref.bytes for ref in segments))
+        return path, sums
+
+    def _segment(self, ref: SegmentRef) -> bytes:
+        data = self.pushed.data(ref) if self.pushed is not None else None
+        return fetch(self._parts.store, ref) if data is None else data
+
+    def _restored(self, manifest: Manifest) -> tuple[Manifest, tuple[Path, None]]:
+        """Make a file of all that a manifest, or one that has taken its place, consists of."""
+        parts = self._parts
+        path = self.files.provisional(keep=self._provisional)
         while True:
             try:
                 build(parts.store, manifest.chain(), path)
@@ -263,12 +353,32 @@ class LocalCopy:
                 # Whoever tries again and again must not fill the disk.
                 path.unlink(missing_ok=True)
                 raise
+        parts.metrics.add("branches_restored")
+        return manifest, (path, None)
+
+    def _read_from(self, path: Path, sums: ltx.PageChecksums | None, manifest: Manifest) -> None:
+        """Let a file that was made to be read take the place of the one before it."""
+        before = self._provisional
         self._local.switch(path, immutable=True)
-        self._provisional = path
+        self._provisional, self._sums = path, sums
         if before is not None:
             before.unlink()
+        self._reads(manifest)
+
+    def _reads(self, manifest: Manifest) -> None:
         self.manifest, self.written = manifest, True
-        parts.metrics.add("branches_restored")
+        if self.pushed is not None:
+            self.pushed.drop(manifest.txid)
+
+    def _count(self, how: str, held: Held | None, manifest: Manifest, size: int = 0) -> None:
+        """Count that a file that is read was made to follow its branch."""
+        if held is None:
+            return
+        metrics, chain = self._parts.metrics, manifest.chain()
+        metrics.add("replicas_followed", how=how)
+        metrics.add("replica_bytes_applied", size or sum(ref.bytes for ref in chain))
+        lag_ms = self._parts.clock.now_ms() - chain[-1].at
+        metrics.observe("replica_lag_seconds", max(0, lag_ms) / 1000)
 
     def _is_still(self, manifest: Manifest | None) -> bool:
         """Whether a manifest says the same of the content as the one that was restored from."""
@@ -283,7 +393,7 @@ class LocalCopy:
         if self._provisional is not None:
             self._local.switch(None)
             self._provisional.unlink()
-            self._provisional = None
+            self._provisional = self._sums = None
             self.written = None
 
 
@@ -294,9 +404,3 @@ def _nothing(_: apsw.Connection) -> None:
 def _checksum(connection: apsw.Connection) -> str:
     size = connection.pragma("page_size")
     return f"{ltx.database_checksum(committed_image(connection), size):016x}"
-
-
-def _pages(path: Path, size: int) -> Iterator[bytes]:
-    with path.open("rb") as stream:
-        while page := stream.read(size):
-            yield page

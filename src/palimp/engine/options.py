@@ -12,16 +12,29 @@ import msgspec
 from ..clock import Clock
 from ..observe import Metrics
 from ..store import ObjectStore
+from .claims import Claims
 from .driver import Outside
 from .lanes import Lanes
+from .protocol import Manifest
 
-__all__ = ["DAY_MS", "Cleanse", "Complete", "LookInto", "Options", "Parts", "complete_nothing"]
+__all__ = [
+    "DAY_MS",
+    "Cleanse",
+    "Complete",
+    "LookInto",
+    "Options",
+    "Parts",
+    "Shipments",
+    "complete_nothing",
+]
 
 DAY_MS = 86_400_000
 # Frees a state of what is erased, in a transaction of the caller.
 Cleanse: TypeAlias = Callable[[apsw.Connection], object]
 # Makes, in a database that is new, those of the named objects that are not made at once.
 Complete: TypeAlias = Callable[[apsw.Connection, Sequence[str]], None]
+# Is told the key of a branch, its manifest, and the segment or snapshot that was shipped.
+Listener: TypeAlias = Callable[[tuple[str, str], Manifest, bytes], None]
 # Reads what stands in a file before it is imported, and raises where it may not be.
 LookInto: TypeAlias = Callable[[apsw.Connection], None]
 
@@ -65,6 +78,18 @@ class Options(msgspec.Struct, frozen=True):
     read_seconds_max: float = 5.0
 
 
+class Shipments:
+    """Tells one listener of every shipment, in the branch's lane: it returns at once."""
+
+    def __init__(self) -> None:
+        self.listener: Listener | None = None
+
+    def tell(self, key: tuple[str, str], manifest: Manifest, data: bytes) -> None:
+        """Say that a segment or snapshot was stored and linked."""
+        if self.listener is not None:
+            self.listener(key, manifest, data)
+
+
 class Parts(msgspec.Struct, frozen=True):
     """What the branches of one engine share.
 
@@ -85,6 +110,9 @@ class Parts(msgspec.Struct, frozen=True):
     dirty: Callable[[tuple[str, str]], None]
     hurry: Callable[[tuple[str, str]], None]
     check_pressure: Callable[[str], None]
+    # Where several nodes share the store; else None.
+    claims: Claims | None = None
+    shipments: Shipments = msgspec.field(default_factory=Shipments)
 
 
 def complete_nothing(_connection: apsw.Connection, _names: Sequence[str]) -> None:

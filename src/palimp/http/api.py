@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -30,6 +30,7 @@ from ..observe import logger
 from ..operations import OWNER, Principal
 from ..operations.limits import RateLimits
 from .bucket import Bucket
+from .incoming import HEADER_PEER, Incoming
 from .lines import LINES_TYPE, lines, wants_lines
 from .messages import (
     Disconnected,
@@ -43,6 +44,9 @@ from .messages import (
 )
 from .room import Room
 from .workers import Workers
+
+if TYPE_CHECKING:
+    from ..node.peering import Said
 
 __all__ = ["Api", "Limits"]
 
@@ -98,6 +102,7 @@ class _Asked:
         "path",
         "query",
         "read",
+        "said",
         "status",
         "where",
     )
@@ -115,6 +120,8 @@ class _Asked:
         # Of an error that has a status of its own.
         self.status: int | None = None
         self.extra: dict[str, str] = {}
+        # What another node says that sent it on.
+        self.said: Said | None = None
         # Instead of a body, where a list was asked for as lines.
         self.lines: AsyncIterator[bytes] | None = None
 
@@ -134,6 +141,7 @@ class Api:
         self._metrics = node.context.metrics
         self._router = Router()
         self._workers = Workers(node.settings.write_queue_depth)
+        self._incoming = Incoming(node)
         self._control = Bucket(node.settings.control_rate, self._clock)
         self._rates = RateLimits(
             self._clock, rate=node.settings.rate_limit, failures=node.settings.auth_failure_rate
@@ -150,7 +158,7 @@ class Api:
     @property
     def waiting(self) -> int:
         """How many of them wait for a thread."""
-        return self._workers.waiting
+        return self._workers.waiting + self._incoming.workers.waiting
 
     @property
     def draining(self) -> bool:
@@ -164,6 +172,7 @@ class Api:
     def close(self) -> None:
         """Let the threads end."""
         self._workers.close()
+        self._incoming.workers.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -233,11 +242,11 @@ class Api:
         operation = asked.operation = match.operation
         assert operation is not None
         values = match.values
-        principal = self.authenticate(asked.headers.get("authorization"), asked.client)
+        principal = self._principal(asked)
         asked.where = values.get("db") or "--".join(
             values[name] for name in ("namespace", "profile") if name in values
         )
-        if operation.writes and "{" not in operation.path:
+        if operation.writes and "{" not in operation.path and asked.said is None:
             self._control.take(operation.name)
         self._check_type(asked, operation)
         with self._room.share() as share:
@@ -245,13 +254,20 @@ class Api:
             seconds = self._limits.read_seconds
             body = await read_body(asked.headers, receive, most, seconds, share)
             asked.read = True
+            if asked.said is not None:
+                self._incoming.check_body(asked.said, body)
             if body and operation.method in _NO_BODY:
                 raise Invalid(
                     f"{operation.name} takes no body; its fields go into the query string"
                 )
 
             def decode() -> tuple[Target, Request, Options]:
-                return decode_call(operation, values, asked.query, asked.headers, body)
+                try:
+                    return decode_call(operation, values, asked.query, asked.headers, body)
+                except Invalid as error:
+                    if asked.said is None:
+                        raise
+                    raise self._incoming.of_another_release(asked.said, error) from error
 
             if wants_lines(operation, asked.headers):
                 return await self._lines(asked, operation, decode, principal)
@@ -265,18 +281,22 @@ class Api:
 
     def _call(self, asked: _Asked, *call: Any) -> Result:
         """Carry out an operation, in a worker's thread."""
-        tracing = self._node.tracing
+        tracing, said = self._node.tracing, asked.said
+        via = None if said is None else said.sender
         if tracing is None:
-            return self._node.call(*call)
+            return self._node.call(*call, via=via)
         with tracing.continued(asked.headers):
-            return self._node.call(*call)
+            return self._node.call(*call, via=via)
 
     async def _in_time(self, asked: _Asked, operation: Operation, work: Callable[[], T]) -> T:
-        seconds = self._limits.request_seconds
+        seconds, workers = self._limits.request_seconds, self._workers
+        if asked.said is not None:
+            workers = self._incoming.workers
+            seconds = min(asked.said.seconds, seconds or asked.said.seconds)
         key = asked.where.partition("@")[0]
         try:
             async with asyncio.timeout(seconds):
-                return await self._workers.run(key, work)
+                return await workers.run(key, work)
         except TimeoutError:
             raise Unavailable(
                 f"{operation.name} took longer than {seconds:g} s; it goes on by itself. Repeat it "
@@ -320,6 +340,13 @@ class Api:
         self._rates.check(principal, address)
         return principal
 
+    def _principal(self, asked: _Asked) -> Principal:
+        """Return who sends a request, or in whose name another node sends it on."""
+        said = asked.said
+        if said is None:
+            return self.authenticate(asked.headers.get("authorization"), asked.client)
+        return said.principal
+
     def _admit(self, asked: _Asked) -> None:
         given = asked.headers.get(HEADER_REQUEST_ID)
         if given is not None:
@@ -341,8 +368,13 @@ class Api:
             )
 
     def _match(self, asked: _Asked) -> Match:
+        if HEADER_PEER in asked.headers:
+            said = self._incoming.said(asked.method, asked.path, asked.query, asked.headers)
+            asked.said = said
         match = self._router.match(asked.method, asked.path)
         shown = asked.path[:200].decode("ascii", "replace")
+        if asked.said is not None and (match is None or match.operation is None):
+            raise self._incoming.of_another_release(asked.said, NotFound(f"no route {shown}"))
         if match is None:
             raise NotFound(f"there is no route {shown}; /openapi.json lists those there are")
         if match.operation is None:

@@ -22,13 +22,14 @@ from ..node import Node
 from ..operations import CALLER
 from .api import Api, Limits
 from .dialects import DIALECTS, Dialect
+from .following import Followers
 from .messages import Receive, Scope, Send, send_answer
 from .metrics import METRICS_TYPE, exposition
 from .openapi import description
 from .page import page, policy
 from .ready import ready
 
-__all__ = ["App", "Mounted", "create_app"]
+__all__ = ["App", "Mounted", "create_app", "misdirected"]
 
 _MISDIRECTED = 421
 _ONLY_JSON = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
@@ -100,7 +101,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or follow the server's life."""
         if scope["type"] == "http":
-            refusal = _misdirected(scope) if self._open_to_all else None
+            refusal = misdirected(scope) if self._open_to_all else None
             if refusal is not None:
                 await send_answer(send, refusal)
                 return
@@ -138,6 +139,7 @@ def create_app(
     api = Api(node, limits, trusted=trusted)
     dialects = {} if trusted else {name: make(api, limits) for name, make in DIALECTS.items()}
     beside = {path: _Guarded(node, api, mounted) for path, mounted in (mounts or {}).items()}
+    followers = None if trusted or node.cluster is None else Followers(node, limits)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -146,12 +148,15 @@ def create_app(
                 await stack.enter_async_context(mounted.lifespan())
             yield
         api.close()
+        if followers is not None:
+            followers.close()
 
     routes: list[BaseRoute] = [
         *(Route(path, handler) for path, handler in _pages(node, api).items()),
         # The path itself has a route: a mount answers it with a redirect.
         *(Route(path, mounted) for path, mounted in beside.items()),
         *(Mount(path, mounted) for path, mounted in beside.items()),
+        *([] if followers is None else [Route("/cluster/{word}", followers)]),
     ]
     handlers = {HTTPException: _refused, Exception: _crashed}
     starlette = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
@@ -201,7 +206,7 @@ def _port(scope: Scope) -> int | None:
     return None if server is None else server[1]
 
 
-def _misdirected(scope: Scope) -> Answer | None:
+def misdirected(scope: Scope) -> Answer | None:
     """Return the refusal of a request that cannot be meant for this node.
 
     Without credentials, what keeps a web page away from a node on its reader's machine is the name

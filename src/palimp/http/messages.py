@@ -20,6 +20,7 @@ __all__ = [
     "read_body",
     "send_answer",
     "send_lines",
+    "too_large",
 ]
 
 Scope = MutableMapping[str, Any]
@@ -53,7 +54,7 @@ async def read_body(
         if "transfer-encoding" in headers:
             raise Invalid("the request has a Content-Length and a Transfer-Encoding; send one")
         if int(length) > bytes_max:
-            raise _too_large(int(length), bytes_max)
+            raise too_large(int(length), bytes_max)
     pieces: list[bytes] = []
     size = 0
     try:
@@ -65,7 +66,7 @@ async def read_body(
                 piece = message.get("body", b"")
                 size += len(piece)
                 if size > bytes_max:
-                    raise _too_large(size, bytes_max)
+                    raise too_large(size, bytes_max)
                 share.take(len(piece))
                 pieces.append(piece)
                 if not message.get("more_body"):
@@ -113,7 +114,8 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
-def _too_large(size: int, bytes_max: int) -> Invalid:
+def too_large(size: int, bytes_max: int) -> Invalid:
+    """Return the error of a body of `size` bytes or more."""
     return Invalid(
         f"the body has {size:,} bytes or more, at most {bytes_max:,} are taken here; send it in "
         "smaller pieces",

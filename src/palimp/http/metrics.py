@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import accumulate, groupby
+from collections.abc import Callable, Iterator, Mapping
+from itertools import accumulate, chain, groupby
 from typing import TYPE_CHECKING
 
 from ..errors import Unconfigured
@@ -16,7 +16,9 @@ from .api import Api
 if TYPE_CHECKING:
     from prometheus_client.core import Metric as Family
 
-__all__ = ["METRICS_TYPE", "exposition"]
+    from .gateway_peers import View
+
+__all__ = ["METRICS_TYPE", "exposition", "gateway_exposition"]
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "palimp_"
@@ -25,6 +27,21 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 def exposition(node: Node, api: Api) -> bytes:
     """Return all metrics of a node; `Unconfigured` where the library is missing."""
+    return _exposition(
+        lambda: chain(_counters(node), _histograms(node.context.metrics), _gauges(node, api))
+    )
+
+
+def gateway_exposition(metrics: Metrics, in_flight: int, view: View) -> bytes:
+    """Return all metrics of a gateway; `Unconfigured` where the library is missing."""
+    return _exposition(
+        lambda: chain(
+            _families(metrics.snapshot()), _histograms(metrics), _of_gateway(in_flight, view)
+        )
+    )
+
+
+def _exposition(collect: Callable[[], Iterator[Family]]) -> bytes:
     try:
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.registry import Collector
@@ -35,9 +52,7 @@ def exposition(node: Node, api: Api) -> bytes:
 
     class Collected(Collector):
         def collect(self) -> Iterator[Family]:
-            yield from _counters(node)
-            yield from _histograms(node.context.metrics)
-            yield from _gauges(node, api)
+            return collect()
 
     # One of its own: what other parts of the process count is not ours to show.
     registry = CollectorRegistry()
@@ -46,11 +61,15 @@ def exposition(node: Node, api: Api) -> bytes:
 
 
 def _counters(node: Node) -> Iterator[Family]:
-    from prometheus_client.core import CounterMetricFamily
-
     counts = {name: 0.0 for name, one in METRICS.items() if _is_plain_counter(one)}
     counts.update(node.context.metrics.snapshot())
     counts.update(_store_counts(node.context.engine.store))
+    return _families(counts)
+
+
+def _families(counts: Mapping[str, float]) -> Iterator[Family]:
+    from prometheus_client.core import CounterMetricFamily
+
     for name, rows in groupby(sorted(counts.items()), lambda row: _name(row[0])):
         row = METRICS[name]
         family = CounterMetricFamily(_PREFIX + name, row.help, labels=row.labels)
@@ -80,7 +99,10 @@ def _histograms(metrics: Metrics) -> Iterator[Family]:
     from prometheus_client.core import HistogramMetricFamily
 
     ends = [*map(str, BUCKETS), "+Inf"]
-    for name, rows in groupby(metrics.durations().items(), lambda row: _name(row[0])):
+    # One series without labels is there from the start, as a counter is.
+    plain = (n for n, one in METRICS.items() if one.kind == "histogram" and not one.labels)
+    found = {**dict.fromkeys(plain, (0.0,) * (len(ends) + 1)), **metrics.durations()}
+    for name, rows in groupby(sorted(found.items()), lambda row: _name(row[0])):
         row = METRICS[name]
         family = HistogramMetricFamily(_PREFIX + name, row.help, labels=row.labels)
         for key, counts in rows:
@@ -108,6 +130,17 @@ def _gauges(node: Node, api: Api) -> Iterator[Family]:
     }
     for name, value in values.items():
         yield GaugeMetricFamily(_PREFIX + name, METRICS[name].help, value)
+
+
+def _of_gateway(in_flight: int, view: View) -> Iterator[Family]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    row = METRICS["gateway_holds"]
+    family = GaugeMetricFamily(_PREFIX + "gateway_holds", row.help, labels=row.labels)
+    values = {"requests": in_flight, "nodes": view.nodes, "databases": view.databases}
+    for what, value in values.items():
+        family.add_metric([what], value)
+    yield family
 
 
 def _name(key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..api.answers import ErrorBody, gives_file
 from ..api.routes import placeholders
 from ..api.wire import (
     HEADER_BRANCH,
+    HEADER_CONSISTENCY,
     HEADER_DURABILITY,
     HEADER_MIN_TXID,
     HEADER_PREFER,
@@ -179,6 +181,8 @@ def _in_headers(operation: Operation) -> list[Json]:
         names.append(HEADER_BRANCH)
     if operation.writes:
         names.append(HEADER_DURABILITY)
+    elif "{" in operation.path:
+        names.append(HEADER_CONSISTENCY)
     if operation.success == NO_CONTENT:
         names.append(HEADER_PREFER)
     return [{"$ref": _PARAMETERS + name} for name in names]
@@ -327,6 +331,14 @@ def _parameters() -> Json:
             {"type": "integer", "minimum": 0},
         ),
         parameter(
+            HEADER_CONSISTENCY,
+            "header",
+            "`primary`: every write that was acknowledged before. `cached`: what the node that is "
+            "asked has of a profile, some seconds old where another node writes it. Else `cached` "
+            "for the value of a key, `primary` for everything else.",
+            {"type": "string", "enum": ["primary", "cached"]},
+        ),
+        parameter(
             HEADER_DURABILITY,
             "header",
             "What a write survives when it is answered.",
@@ -354,7 +366,10 @@ def _schemas() -> dict[str, Json]:
     """Return the schemas that something refers to: not those that travel in a query."""
     apart = {row.request.__name__ for row in OPERATIONS.values()}
     apart |= {row.result.__name__ for row in OPERATIONS.values() if gives_file(row)}
-    return {name: schema for name, schema in _all_schemas().items() if name not in apart}
+    found = _all_schemas()
+    # A request may be part of another one, as what a task does.
+    apart -= set(re.findall(_SCHEMAS + r"(\w+)", msgspec.json.encode(found).decode()))
+    return {name: schema for name, schema in found.items() if name not in apart}
 
 
 def _component(kind: type[msgspec.Struct]) -> Json:

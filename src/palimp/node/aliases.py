@@ -65,6 +65,8 @@ ALIASES: tuple[Alias, ...] = (
     _memoturn("object_store"),
     _memoturn("node_id"),
     _memoturn("single_node"),
+    _memoturn("etcd"),
+    _memoturn("advertise"),
     _memoturn("auth"),
     _memoturn("platform_key"),
     _memoturn("cluster_key"),

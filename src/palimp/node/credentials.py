@@ -62,10 +62,12 @@ def check_exposure(settings: Settings, host: str) -> None:
             f"everything: set {PREFIX}AUTH=on and {PREFIX}PLATFORM_KEY, or listen on 127.0.0.1 and "
             "let a proxy on this machine ask for credentials"
         )
-    if (on or not local) and not settings.single_node:
+    alone = settings.lease_store == "single" and not settings.single_node
+    if (on or not local) and alone:
         raise Invalid(
             "no lease store configured but this looks like a multi-node deployment: set "
-            f"{PREFIX}SINGLE_NODE=1 where this is the only node that writes to its object store"
+            f"{PREFIX}SINGLE_NODE=1 where this is the only node that writes to its object store, "
+            f"else {PREFIX}ETCD or {PREFIX}LEASES=sql"
         )
 
 

@@ -22,7 +22,7 @@ import msgspec
 from ..disk import replace_file, sync_path
 from ..engine.files import BranchFiles
 from ..errors import Invalid, Unavailable
-from ..ids import random_id
+from ..ids import random_uuid
 from .door import SOCKET
 from .file_system import LOCK_TEST, check_file_system
 
@@ -30,7 +30,6 @@ __all__ = ["FORMAT", "Folder", "was_left_open"]
 
 FORMAT = 2
 _MARK = "palimp.json"
-_NODE_CHARS = 8
 _README = """This folder holds the memories of a Palimpsest database.
 objects/ (or the object store it was opened with) is the history and the truth; hot/ and cache/
 are made from it again, except for what was written last and not shipped yet.
@@ -181,8 +180,7 @@ class Folder:
     def _found(self) -> None:
         # Before the mark: a process that finds one does not sync the folder's own name again.
         sync_path(self.path.absolute().parent)
-        node = random_id("")[1 : 1 + _NODE_CHARS]
-        self._write_mark(_Mark(product="palimpsest", format=FORMAT, node=node))
+        self._write_mark(_Mark(product="palimpsest", format=FORMAT, node=random_uuid()))
         (self.path / "README.txt").write_text(_README)
 
     def _write_mark(self, mark: _Mark) -> None:

@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable
 from functools import cached_property, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import apsw
-import msgspec
-
-from ..api import API_VERSION, NO_OPTIONS, NodeInfo, Options, Target
+from ..api import API_VERSION, NO_OPTIONS, OPERATIONS, NodeInfo, Options, Target
 from ..api.base import Request, Result
 from ..clock import Clock
 from ..engine import Address, Engine
-from ..errors import Invalid, Unavailable
+from ..errors import Unavailable
 from ..forks import importing
-from ..governance import Policies
-from ..ids import check_name
+from ..ids import random_id
+from ..lease import Leases, Peer
 from ..observe import Metrics, logger
-from ..operations import CALLER, Access, Context, Principal, dispatch
-from ..operations.auditing import Audit
+from ..operations import CALLER, OWNER, Access, Context, Principal, dispatch
 from ..operations.embedding import Embedding
-from ..profile import Embedder, check_schema, complete, prepare
-from ..store import CountingStore, ObjectStore, open_store, self_test
-from ..store.identity import recognise
+from ..profile import Embedder
+from ..store import ObjectStore
 from ..version import __version__
 from .background import Background
 from .door import Door
 from .folder import Folder
+from .parts import (
+    audit_of,
+    engine_of,
+    leases_of,
+    models_of,
+    policies_of,
+    refuse_alone,
+    store_of,
+    tracing_of,
+)
 from .settings import Settings
 from .timer import Timer
 
 if TYPE_CHECKING:
-    from ..models.language import LanguageModel
-    from ..models.lazy import LazyEmbedder
+    from ..catalog.sql_catalog import SqlCatalog
+    from ..governance import Policies
     from ..operations.usage import Catalog, Usage
     from ..security.keyring import Keys
     from ..security.keys import SigningKey
     from ..security.tokens import Claims, Tokens
+    from .cluster import Cluster
+    from .pushing import Pushing
+    from .rebalancing import Rebalancer
+    from .task_runner import TaskRunner
     from .tracing import Tracing
 
 __all__ = ["Node"]
@@ -49,17 +57,19 @@ __all__ = ["Node"]
 _LOG = logger("node")
 # Of one branch, before others have their turn.
 _BACKGROUND_ROWS = 256
-_NODE_ID_CHARS_MAX = 64
-# Without one of these there is no language model.
-_LANGUAGES = ("extract_api_key", "extract_base_url", "assistant_api_key", "assistant_base_url")
 
 
 class Node:
     """Holds a folder and answers operations on it, from any thread, until `close`.
 
     Where `share` is given, other processes reach it by the folder's socket, which serves the ASGI
-    app that `share` makes of this node.
+    app that `share` makes of this node. One that is `serving` may share its store with other nodes:
+    it does from `join` to `leave`. `leases` are those of the settings unless they are given.
     """
+
+    # Where there are others: from `join` on.
+    pushing: Pushing | None = None
+    _rebalancer: Rebalancer | None = None
 
     def __init__(
         self,
@@ -69,6 +79,8 @@ class Node:
         embedder: Embedder | None = None,
         store: ObjectStore | None = None,
         share: Callable[[Node], Any] | None = None,
+        serving: bool = False,
+        leases: Leases | None = None,
     ) -> None:
         self.settings = settings
         self._process = os.getpid()
@@ -76,37 +88,52 @@ class Node:
         self._close_lock = threading.Lock()
         clock, metrics = clock or Clock(), Metrics()
         # They are refused before anything is opened.
-        self._models = _models(settings, clock, metrics)
+        self._models = models_of(settings, clock, metrics)
         self._folder = Folder(settings.data_dir)
         self._door: Door | None = None
-        catalog: Catalog | None = None
+        catalog: SqlCatalog | None = None
         self.tracing: Tracing | None = None
         try:
-            self.tracing = _tracing(settings, self._folder)
+            if not serving:
+                refuse_alone(settings)
+            self.tracing = tracing_of(settings, self._folder)
             if share is not None:
                 self._door = _door(self._folder)
-            opened, keys = _store(settings, self._folder, clock, store, self.tracing)
-            if settings.catalog_url is not None:
-                from ..catalog import start_catalog
-
-                catalog = start_catalog(settings.catalog_url, clock)
-            policies = _policies(settings, opened, clock)
-            engine = _engine(settings, self._folder, clock, metrics, opened, policies, keys)
+            opened, keys = store_of(settings, self._folder, clock, store, self.tracing)
+            catalog = _catalog(settings, self._folder, clock)
+            policies = policies_of(settings, opened, clock)
+            leases = leases or leases_of(settings, self._folder, catalog, clock, metrics)
+            engine = engine_of(
+                settings, self._folder, clock, metrics, opened, policies, keys, leases
+            )
         except BaseException:
-            if self._door is not None:
-                self._door.close(0)
-            if catalog is not None:
-                catalog.close()
-            self._folder.close()
-            if self.tracing is not None:
-                self.tracing.close()
+            self._let_go(leases, catalog)
             raise
+        self.cluster = None if leases is None else self._cluster(leases, engine, clock, metrics)
         self._background = Background(self._embed, metrics)
         self._timer = Timer(
             self._duties, 0.0 if settings.read_only else settings.maintenance_secs, metrics
         )
         self._usage = self._counting(catalog, engine, clock, metrics)
-        self.context = Context(
+        self._tasks = self._task_runner(catalog, engine, metrics)
+        self.context = self._context(engine, embedder, policies, keys, clock, metrics)
+        if self._usage is not None and self.context.embedder is not None:
+            self._usage.resume(self._resume)
+        if self._door is not None and share is not None:
+            self._door.open(partial(share, self))
+
+    def _context(
+        self,
+        engine: Engine,
+        embedder: Embedder | None,
+        policies: Policies,
+        keys: Keys | None,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Context:
+        """Return what every operation is handed."""
+        settings = self.settings
+        return Context(
             engine=engine,
             clock=clock,
             embedder=embedder or self._models.embedder,
@@ -119,16 +146,15 @@ class Node:
             durable=settings.durability == "durable",
             policies=policies,
             keys=keys,
-            audit=_audit(settings, engine, clock, metrics, policies),
+            audit=audit_of(settings, engine, clock, metrics, policies),
             usage=self._usage,
+            tasks=self._tasks,
             embedding=Embedding(read_only=settings.read_only),
             extractor=self._models.extractor,
             assistant=self._models.assistant,
+            owners=self.cluster,
+            mine=lambda *name: self.cluster is None or self.cluster.mine(*name),
         )
-        if self._usage is not None and self.context.embedder is not None:
-            self._usage.resume(lambda *names: self._wake(Address(*names)))
-        if self._door is not None and share is not None:
-            self._door.open(partial(share, self))
 
     @property
     def closed(self) -> bool:
@@ -142,10 +168,13 @@ class Node:
         request: Request,
         options: Options = NO_OPTIONS,
         principal: Principal | None = None,
+        *,
+        via: str | None = None,
     ) -> Result:
         """Carry out one operation for `principal`; else for the caller of this context, `CALLER`.
 
-        Raises only errors of `palimp.errors`.
+        Where several nodes share the store, at the one that has the profile; here, or not at all,
+        what the node `via` sent on. Raises only errors of `palimp.errors`.
         """
         if self._closed:
             raise Unavailable("this client is closed; open the folder again", reason="closed")
@@ -159,9 +188,69 @@ class Node:
             )
         caller = CALLER.get() if principal is None else principal
         if self.tracing is None:
-            return dispatch(self.context, operation, target, request, options, caller)
+            return self._carry_out(operation, target, request, options, caller, via)
         with self.tracing.operation(operation, target):
+            return self._carry_out(operation, target, request, options, caller, via)
+
+    def _carry_out(
+        self,
+        operation: str,
+        target: Target,
+        request: Request,
+        options: Options,
+        caller: Principal,
+        via: str | None,
+    ) -> Result:
+        """Carry it out where it belongs."""
+        row = None if self.cluster is None or via is not None else OPERATIONS.get(operation)
+        if row is None:
             return dispatch(self.context, operation, target, request, options, caller)
+        assert self.cluster is not None
+        here = partial(dispatch, self.context, operation, target, request, principal=caller)
+        return self.cluster.route(row, target, request, options, caller, here)
+
+    def join(self, listening: str) -> None:
+        """Be one of the nodes that share the store, at the URL `listening` or the advertised one.
+
+        Nothing where it is the only one. Raises `Invalid` for a URL that others cannot reach, and
+        as `Leases.start`.
+        """
+        if self.cluster is None:
+            return
+        from .leasing import advertised
+
+        me = Peer(
+            node=self.context.engine.node,
+            address=advertised(self.settings, listening),
+            release=__version__,
+            api=API_VERSION,
+            process=random_id("process"),
+            home=self._folder.node,
+        )
+        self.cluster.join(me)
+        from .pushing import Pushing
+
+        self.pushing = Pushing(
+            self.cluster,
+            self.context.engine,
+            self.context.clock,
+            self.context.metrics,
+            staleness=self.settings.staleness_secs,
+            plain=not self.settings.seals,
+        )
+        from .rebalancing import Rebalancer
+
+        engine, clock = self.context.engine, self.context.clock
+        leases, seconds = self.cluster.leases, self.settings.rebalance_secs
+        self._rebalancer = Rebalancer(leases, engine, clock, seconds)
+        self._rebalancer.start()
+
+    def leave(self, seconds: float) -> None:
+        """Hand over what this node has; it goes on to answer, and sends on what is others'."""
+        if self._rebalancer is not None:
+            self._rebalancer.close()
+        if self.cluster is not None:
+            self.cluster.leave(seconds)
 
     def close(self) -> None:
         """Let visitors finish, ship what is local, let go of the folder, once."""
@@ -171,7 +260,13 @@ class Node:
             self._closed = True
         if self._door is not None:
             self._door.close(self.settings.shutdown_timeout)
+            self._door = None
+        for part in (self.pushing, self._rebalancer):
+            if part is not None:
+                part.close()
         self._timer.close()
+        if self._tasks is not None:
+            self._tasks.close()
         self._background.close()
         if self.context.audit is not None:
             self.context.audit.close(self.settings.store_timeout)
@@ -180,12 +275,22 @@ class Node:
             # It looks into databases a last time.
             self._usage.close()
         self.context.engine.close(self.settings.store_timeout)
+        if self.cluster is not None:
+            # Last: as long as something is here that was not shipped, it is this node's.
+            self.cluster.close()
         for model in self._models:
             if model is not None:
                 model.close()
+        self._let_go()
+
+    def _let_go(self, *parts: Leases | SqlCatalog | None) -> None:
+        """Close the parts, then what other processes see of the folder."""
+        for part in (*parts, self.tracing):
+            if part is not None:
+                part.close()
+        if self._door is not None:
+            self._door.close(0)
         self._folder.close()
-        if self.tracing is not None:
-            self.tracing.close()
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -221,6 +326,17 @@ class Node:
             revoked_before=revoked_before,
         )
 
+    def _cluster(self, leases: Leases, engine: Engine, clock: Clock, metrics: Metrics) -> Cluster:
+        from .cluster import Cluster
+        from .peering import Peering, cluster_secret
+
+        peering = Peering(cluster_secret(self.settings), engine.node)
+        seconds = self.settings.request_timeout
+        cluster = Cluster(leases, engine, peering, clock, metrics, seconds=seconds)
+        if self.tracing is not None:
+            cluster.sender.traced = self.tracing.headers
+        return cluster
+
     def _counting(
         self, catalog: Catalog | None, engine: Engine, clock: Clock, metrics: Metrics
     ) -> Usage | None:
@@ -235,9 +351,27 @@ class Node:
 
         return Usage(catalog, look_into(engine, clock, embeds), clock, metrics, engine.node)
 
+    def _task_runner(
+        self, catalog: SqlCatalog | None, engine: Engine, metrics: Metrics
+    ) -> TaskRunner | None:
+        if catalog is None:
+            return None
+        from .task_runner import TaskRunner
+
+        def call(operation: str, target: Target, request: Request, options: Options) -> Result:
+            return self.call(operation, target, request, options, OWNER)
+
+        works = not self.settings.read_only
+        return TaskRunner(catalog, engine.node, call, engine.names, metrics, works=works)
+
     def look_after_itself(self) -> None:
-        """Do what is due from now on, every `maintenance_secs`; else the first write begins it."""
+        """Do what is due from now on, every `maintenance_secs`; else the first write begins it.
+
+        And tasks that are nobody's yet, of any node.
+        """
         self._timer.start()
+        if self._tasks is not None:
+            self._tasks.start()
 
     def _duties(self) -> Callable[[Callable[[], bool]], Any]:
         from ..operations.duties import Duties
@@ -250,7 +384,14 @@ class Node:
         if self.context.embedder is not None:
             self._background.wake(address)
 
+    def _resume(self, namespace: str, profile: str) -> None:
+        if self.context.mine(namespace, profile):
+            self._wake(Address(namespace, profile))
+
     def _embed(self, address: Address) -> int:
+        if not self.context.mine(address.namespace, address.profile):
+            # Another node has it since, and finds what is left to do.
+            return 0
         with importing():
             # In a thread that nobody knows of who may be about to fork.
             import_module("palimp.profile.vectors")
@@ -272,14 +413,6 @@ class Node:
         return done
 
 
-class _Models(NamedTuple):
-    """The models that the settings name; each connects when it is asked for the first time."""
-
-    embedder: LazyEmbedder | None
-    extractor: LanguageModel | None
-    assistant: LanguageModel | None
-
-
 def _door(folder: Folder) -> Door | None:
     try:
         return Door(folder.path)
@@ -289,112 +422,12 @@ def _door(folder: Folder) -> Door | None:
         return None
 
 
-def _policies(settings: Settings, store: ObjectStore, clock: Clock) -> Policies:
-    ceiling, seconds = settings.policy_ceiling(), settings.policy_cache_secs
-    return Policies(store, clock, ceiling=ceiling, cache_seconds=seconds)
-
-
-def _tracing(settings: Settings, folder: Folder) -> Tracing | None:
-    if settings.otel_endpoint is None:
+def _catalog(settings: Settings, folder: Folder, clock: Clock) -> SqlCatalog | None:
+    if settings.catalog_url is None:
         return None
-    from .tracing import start_tracing
+    from ..catalog import start_catalog
 
-    return start_tracing(settings.otel_endpoint, settings.node_id or folder.node)
-
-
-def _store(
-    settings: Settings,
-    folder: Folder,
-    clock: Clock,
-    store: ObjectStore | None,
-    tracing: Tracing | None,
-) -> tuple[ObjectStore, Keys | None]:
-    """Return the store that the folder is of, counted and traced, once it has shown what it is.
-
-    With a master key: sealed under its keys. Raises `Invalid` where it is not that of the store.
-    """
-    url = settings.object_store or (folder.path.absolute() / "objects").as_uri()
-    if store is None:
-        store = open_store(url, clock=clock)
-    store, keys = store if tracing is None else tracing.store(store), None
-    if settings.seals:
-        # Cryptography takes 40 ms to import.
-        from ..store.sealed import SealedStore
-        from .sealing import keys_of
-
-        keys = keys_of(settings, store, clock)
-        store = SealedStore(store, keys)
-    store = CountingStore(store, clock)
-    if url.partition("://")[0] not in ("file", "mem"):
-        # Of these two we know what they do.
-        self_test(store)
-    known = recognise(store)
-    if keys is not None:
-        from .sealing import start
-
-        start(keys, store, known, may_write=not settings.read_only)
-    elif known.sealed:
-        raise Invalid(
-            f"{store.name} holds values sealed under a master key, and none is set: set "
-            "PALIMP_MASTER_KEY, PALIMP_MASTER_KEY_FILE or PALIMP_MASTER_KEY_COMMAND to it"
-        )
-    folder.bind(known.id, store.name)
-    return store, keys
-
-
-def _engine(
-    settings: Settings,
-    folder: Folder,
-    clock: Clock,
-    metrics: Metrics,
-    store: ObjectStore,
-    policies: Policies,
-    keys: Keys | None,
-) -> Engine:
-    if settings.object_store is None:
-        level = logging.WARNING if settings.durability == "durable" else logging.INFO
-        message = "history is kept in %s: a durable write does not survive this disk"
-        _LOG.log(level, message, store.name)
-    node = settings.node_id or folder.node
-    check_name(node, "node_id", chars_max=_NODE_ID_CHARS_MAX)
-
-    def erasures(db_id: str, ids: tuple[str, ...] | None) -> Any:
-        # Not before one is met: opening a folder does not wait for it.
-        from ..operations.erasing import Erasures
-        from ..operations.fields import sealer_of_database
-
-        return Erasures(store, sealer_of_database(keys, db_id))(db_id, ids)
-
-    # Of this process, whoever opened what: SQLite has one limit.
-    apsw.soft_heap_limit(settings.cache_bytes)
-    engine = Engine(
-        folder.databases,
-        folder.path / "cache",
-        store,
-        prepare=prepare,
-        check=check_schema,
-        complete=complete,
-        node=node,
-        clock=clock,
-        options=msgspec.structs.replace(
-            settings.engine_options(), retention=policies.history, erasures=erasures
-        ),
-        metrics=metrics,
-    )
-    if keys is not None:
-        from .sealing import EngineDirectory
-
-        keys.directory = EngineDirectory(engine)
-    return engine
-
-
-def _audit(
-    settings: Settings, engine: Engine, clock: Clock, metrics: Metrics, policies: Policies
-) -> Audit | None:
-    if settings.read_only:
-        return None
-    seconds = settings.audit_flush_ms / 1000
-    return Audit(engine.store, clock, policies, metrics, engine.node, flush_seconds=seconds)
+    return start_catalog(settings.catalog_url, clock, folder.store_id)
 
 
 def _about(settings: Settings, folder: Folder, engine: Engine) -> NodeInfo:
@@ -408,44 +441,5 @@ def _about(settings: Settings, folder: Folder, engine: Engine) -> NodeInfo:
         store_id=folder.store_id,
         durability=settings.durability,
         settings=settings.shared(),
+        leases=settings.lease_store,
     )
-
-
-def _models(settings: Settings, clock: Clock, metrics: Metrics) -> _Models:
-    return _Models(
-        _embedder(settings, clock, metrics),
-        _language(settings, "extract", clock, metrics),
-        _language(settings, "assistant", clock, metrics),
-    )
-
-
-def _embedder(settings: Settings, clock: Clock, metrics: Metrics) -> LazyEmbedder | None:
-    """Return the embedder that is configured; it is made when the first text is embedded."""
-    if settings.embedder_provider == "none":
-        return None
-    from ..models.choose import bundled, choose
-
-    if settings.embedder_provider == "bundled":
-        return bundled()
-    from .model_settings import embedding_choice
-
-    chosen = embedding_choice(settings)._asdict()
-    return choose(**chosen, clock=clock, metrics=metrics)
-
-
-def _language(
-    settings: Settings, family: Literal["extract", "assistant"], clock: Clock, metrics: Metrics
-) -> LanguageModel | None:
-    """Return the model that is configured; nothing of it is imported where none is."""
-    if not any(getattr(settings, name) for name in _LANGUAGES):
-        return None
-    from ..models.languages import language_model, own_endpoint
-    from ..models.pool import Pool
-    from .model_settings import assistant_choice, extraction_choice
-
-    choice = (extraction_choice if family == "extract" else assistant_choice)(settings)
-    if choice is None:
-        return None
-    endpoint = choice.endpoint or own_endpoint(choice.provider, choice.api_key)
-    pool = Pool((endpoint,), clock, metrics, timeout=choice.timeout, what=choice.family)
-    return language_model(choice.provider, choice.model, pool)

@@ -53,6 +53,7 @@ SECRETS = frozenset(
         "master_key",
         "master_key_command",
         "catalog_url",
+        "etcd",
         "embed_api_key",
         "embed_endpoints",
         "embed_base_url",
@@ -137,6 +138,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     master_key_file: str | None = None
     master_key_command: str | None = None
     single_node: bool = False
+    leases: Literal["single", "sql", "etcd"] | None = None
+    etcd: str | None = None
+    lease_ttl: float = 10.0
+    advertise: str | None = None
+    staleness_secs: float = _ENGINE.staleness
+    rebalance_secs: float = 30.0
     policy_cache_secs: float = 30.0
     audit_flush_ms: int = 2_000
     maintenance_secs: float = 60.0
@@ -149,6 +156,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         fields = ((name, getattr(self, name)) for name in self.__struct_fields__)
         said = (f"{n}={'***' if n in SECRETS and v else repr(v)}" for n, v in fields)
         return f"Settings({', '.join(said)})"
+
+    @property
+    def lease_store(self) -> Literal["single", "sql", "etcd"]:
+        """Where leases are kept, where nothing says so as well."""
+        return self.leases or ("etcd" if self.etcd else "single")
 
     @property
     def seals(self) -> bool:
@@ -203,6 +215,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             disk_reserve=self.disk_reserve_bytes,
             fine_ms=self.pitr_retention_secs * 1000,
             snapshots_ms=self.pitr_snapshot_retention_secs * 1000,
+            staleness=self.staleness_secs,
         )
 
 
@@ -283,6 +296,15 @@ SETTINGS: dict[str, str] = {
     "master_key_file": "A file that holds it, instead.",
     "master_key_command": "A command that prints it, run once at every start; a secret.",
     "single_node": "This is the only node that writes to its object store.",
+    "leases": "Who may write, where several nodes share an object store: `etcd`, `sql` (in the "
+    "catalog's database), or `single`: only this node does. Not set: `etcd` where that is, else "
+    "`single`.",
+    "etcd": "Endpoints of etcd, by comma, as `http://10.0.0.1:2379`.",
+    "lease_ttl": "Seconds after which others take over what a node had that is not heard of.",
+    "advertise": "The URL at which the other nodes reach this one; else that of `listen`.",
+    "staleness_secs": "How old, in seconds, what a node reads may be of a branch it does not own.",
+    "rebalance_secs": "Seconds for which the nodes have to be the same before databases move to "
+    "where they should be. 0: they do not move.",
     "policy_cache_secs": "Seconds for which a node may go by a policy it has read.",
     "audit_flush_ms": "Milliseconds after which what was recorded for the audit is stored.",
     "maintenance_secs": "Seconds between two looks at what is due: erasures, expiry, policies. 0: "
@@ -302,6 +324,9 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "embed_cache_bytes": (0, 1 << 40),
     "extract_timeout": (0.1, 3_600),
     "assistant_timeout": (0.1, 3_600),
+    "lease_ttl": (2, 3_600),
+    "staleness_secs": (0, 3_600),
+    "rebalance_secs": (0, 1 << 31),
     "ship_interval": (0.01, 3_600),
     "ship_backlog_bytes": (1 << 20, 1 << 50),
     "write_queue_depth": (1, 100_000),

@@ -70,7 +70,8 @@ class Tracing:
         self._tracer = provider.get_tracer("palimp", __version__)
         self._kinds, self._failed = SpanKind, StatusCode.ERROR
         self._current = get_current_span
-        self._extract = TraceContextTextMapPropagator().extract
+        context = TraceContextTextMapPropagator()
+        self._extract, self._inject = context.extract, context.inject
         self._attach, self._detach = attach, detach
 
     @contextmanager
@@ -86,6 +87,12 @@ class Tracing:
             yield
         finally:
             self._detach(token)
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers by which another node's spans become part of this trace."""
+        found: dict[str, str] = {}
+        self._inject(found)
+        return {name: value for name, value in found.items() if name == _TRACEPARENT}
 
     @contextmanager
     def operation(self, name: str, target: Target) -> Iterator[None]:

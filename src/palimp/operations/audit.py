@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..api import AuditPage, AuditVerification, QueryAudit, Target, VerifyAudit
 from ..errors import Error, Invalid
 from ..ids import NAMESPACE_CHARS_MAX, check_name
@@ -10,6 +12,9 @@ from .auditing.reading import query
 from .auditing.retiring import retire
 from .auditing.verifying import verify
 from .context import Context
+
+if TYPE_CHECKING:
+    from ..catalog.locks import Held
 
 __all__ = ["query_audit", "retire_audits", "verify_audit"]
 
@@ -33,12 +38,17 @@ def verify_audit(context: Context, target: Target, request: VerifyAudit) -> Audi
     return verify(context.engine.store, namespace, request.cursor)
 
 
-def retire_audits(context: Context) -> int:
-    """Remove, of every namespace, the days its policy does not keep; return how many objects."""
+def retire_audits(context: Context, held: Held) -> int:
+    """Remove, of every namespace, the days its policy does not keep; return how many objects.
+
+    Ends where the lock that is `held` was lost: another goes on with it.
+    """
     removed = 0
     if context.audit is None:
         return removed
     for namespace in context.policies.namespaces():
+        if held.lost:
+            break
         try:
             seconds = context.policies.effective(namespace).audit_retention_secs
             if seconds is not None:

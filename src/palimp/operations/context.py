@@ -24,6 +24,7 @@ from ..profile import Embedder, PlainSealer, Sealer
 from .access import OWNER, Access, Principal
 from .auditing import Audit
 from .embedding import Embedding
+from .owners import Owners
 
 if TYPE_CHECKING:
     from ..governance.document import Effective
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 __all__ = ["Context", "Readable"]
 
 T = TypeVar("T")
+
+
+def _every_profile(_namespace: str, _profile: str) -> bool:
+    return True
+
+
 _PLAIN = PlainSealer()
 
 # What reads look at: a branch as it is, or as it was.
@@ -65,13 +72,19 @@ class Context(msgspec.Struct, frozen=True):
     principal: Principal = OWNER
     # A `usage.Usage`, whose room is imported only where one is.
     usage: Any = None
+    # A `tasks.Tasks` where there is a catalog.
+    tasks: Any = None
     extractor: LanguageModel | None = None
     assistant: LanguageModel | None = None
     embedding: Embedding = msgspec.field(default_factory=Embedding)
+    # Whether this node looks after a profile without being asked: of several, one does.
+    mine: Callable[[str, str], bool] = _every_profile
     # Rows that could not be read and were recorded, see `fields`.
     unreadable: dict[Any, None] = msgspec.field(default_factory=dict)
     options: Options = NO_OPTIONS
     digest: bytes = b""
+    # Where several nodes share the store.
+    owners: Owners | None = None
 
     def with_options(self, options: Options, operation: str, request: Request) -> Context:
         """Return the context of one call."""
@@ -87,6 +100,15 @@ class Context(msgspec.Struct, frozen=True):
         if target.namespace is None or target.profile is None:
             raise Invalid("this operation needs a namespace and a profile")
         return _address(target.namespace, target.profile, target.branch)
+
+    def hold(self, target: Target) -> None:
+        """Be the node at which a profile is, where one is named and several nodes share the store.
+
+        What is looked at from then on holds every write that was acknowledged before. Raises
+        `Unavailable`: reason `owned` where another node has it, `moving`, `lease`.
+        """
+        if self.owners is not None and target.profile is not None:
+            self.owners.hold(self.address(target))
 
     def writing(
         self, target: Target, *, create: bool = True

@@ -73,6 +73,16 @@ def delete_database(context: Context, target: Target, _request: DeleteDatabase) 
     return DeletedDatabase(name=str(address))
 
 
+def _delete_at_its_node(context: Context, address: Address) -> None:
+    """Delete a database where it is written, so that nobody there goes on with it."""
+    target = Target(address.namespace, address.profile)
+    if context.owners is None:
+        delete_database(context, target, DeleteDatabase())
+        return
+    context.owners.carry_out(context, "databases.delete", target, DeleteDatabase())
+    context.access.forget(address.namespace, address.profile)
+
+
 def list_namespaces(context: Context, _target: Target, request: ListNamespaces) -> NamespacePage:
     """Read one page; one request to the store for each namespace."""
     check_integer(request.limit, "limit", 1, PAGE_MAX)
@@ -96,13 +106,10 @@ def delete_namespace(
         # From the start each time: what is deleted is not listed any more.
         page, more = context.engine.names(namespace, None, PAGE_MAX)
         for names in page:
-            address = Address(*names)
             try:
-                refuse_held_database(context, address)
-                context.engine.delete_profile(address)
+                _delete_at_its_node(context, Address(*names))
             except NotFound:
                 continue
-            context.access.forget(*names)
             done += 1
     if not done:
         raise NotFound(f"no databases in namespace {namespace!r}", code="database_not_found")

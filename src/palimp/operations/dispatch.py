@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import msgspec
 
-from ..api import NO_OPTIONS, OPERATIONS, Options, Target
+from ..api import NO_OPTIONS, OPERATIONS, Operation, Options, Target
 from ..api.base import Request, Result
-from ..api.operation import Durability
+from ..api.operation import Consistency, Durability
 from ..engine import check_request_id
 from ..errors import Error, Invalid, Unavailable
 from .access import OWNER, Principal
@@ -119,6 +119,12 @@ HANDLERS: dict[str, str] = {
     "audit.verify": "audit.verify_audit",
     "usage.database": "usage.database",
     "usage.namespace": "usage.namespace",
+    "tasks.create": "tasks.create",
+    "tasks.list": "tasks.list_page",
+    "tasks.get": "tasks.get",
+    "tasks.cancel": "tasks.cancel",
+    "tasks.retry": "tasks.retry",
+    "lifecycle.run": "tasks.run_lifecycle",
     "maintain": "node.maintain",
 }
 
@@ -153,8 +159,13 @@ def dispatch(
             )
         if options is not NO_OPTIONS:
             context = context.with_options(_checked(options), name, request)
+        if context.owners is not None and (operation.writes or options.consistency != "cached"):
+            context.hold(target)
+        grant = _grant(context, operation)
         result = handler_of(name)(context, target, request)
         _check_floor(options.min_txid, result)
+        if grant and context.engine.claims is not None:
+            context.engine.claims.confirm(grant)
     except Error as error:
         context.metrics.add("operations_failed", operation=name, code=error.code)
         reason = error.details.get("reason")
@@ -188,10 +199,21 @@ def _checked(options: Options) -> Options:
         if not isinstance(options.request_id, str):
             raise Invalid(f"request_id must be text, not {type(options.request_id).__name__}")
         check_request_id(options.request_id)
+    if options.consistency not in (None, *get_args(Consistency)):
+        raise Invalid(f"consistency is {options.consistency!r:.80}; give 'primary' or 'cached'")
     floor = options.min_txid
     if floor is not None and (type(floor) is not int or floor < 0):
         raise Invalid(f"min_txid is {floor!r:.40}; give a txid, a whole number from 0")
     return options
+
+
+def _grant(context: Context, operation: Operation) -> int:
+    """Return the lease under which a write is made that only this machine has when it returns."""
+    claims = context.engine.claims
+    durability = context.options.durability or ("durable" if context.durable else "local")
+    if claims is None or not operation.writes or durability == "durable":
+        return 0
+    return claims.grant
 
 
 def _check_floor(floor: int | None, result: Result) -> None:

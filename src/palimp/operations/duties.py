@@ -2,7 +2,8 @@
 
 What `maintain` does for the whole store at once, a node does on the way: erasures whose grace has
 ended, what has expired, what policies let go. Of profiles in use here an hour after they were, and
-of others once a day, where a policy asks for something: to look at one is to wake it.
+of others once a day, where a policy asks for something: to look at one is to wake it. Of several
+nodes each does it for the profiles that are its own, `Context.mine`.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ class Duties:
             look_again = partial(self._context.engine.erasing.look_again, address, db_id)
             yield "erasure", f"of {address}, begun elsewhere", look_again
         for record in found:
+            if not self._is_mine(record.address):
+                continue
             what = f"{record.id} of {record.address}"
             yield "erasure", what, partial(advance, self._context, record)
 
@@ -110,7 +113,8 @@ class Duties:
         for address, at in used.items():
             looked_at, before = self._looked[address]
             # To look is to use: what nobody else uses is left alone, and cools.
-            if now - looked_at >= _HERE_SECONDS and at > before:
+            # What another node has was only read here: that node looks after it.
+            if now - looked_at >= _HERE_SECONDS and at > before and self._is_mine(address):
                 yield "profile", str(address), partial(self._look_after, address)
                 ends = dict(self._context.engine.used())
                 left = max((t for one, t in ends.items() if _is_of(one, address)), default=at)
@@ -126,9 +130,13 @@ class Duties:
         page, more = engine.names(after=self._after, limit=_NAMES)
         for names in page:
             address = Address(*names)
-            if address not in self._looked and self._is_asked_for(address):
+            wanted = address not in self._looked and self._is_mine(address)
+            if wanted and self._is_asked_for(address):
                 yield "profile", str(address), partial(self._look_after, address)
         self._after = page[-1] if page and more else None
+
+    def _is_mine(self, address: Address) -> bool:
+        return self._context.mine(address.namespace, address.profile)
 
     def _is_asked_for(self, address: Address) -> bool:
         policy = self._context.policies.lenient(address.namespace, address.profile)

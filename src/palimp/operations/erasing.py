@@ -178,9 +178,11 @@ def cancel(context: Context, record: Record) -> Record:
 
 
 def advance_all(context: Context) -> int:
-    """Go on with every erasure of the store that is not completed; return how many were."""
+    """Go on with every erasure of this node's profiles; return how many were completed."""
     done = 0
     for record in due(context, {}):
+        if not context.mine(record.namespace, record.profile):
+            continue
         try:
             done += advance(context, record).state == "done"
         except Error as error:

@@ -37,7 +37,7 @@ from .erasing import (
     waits,
 )
 
-__all__ = ["call_off", "create", "get", "list_page", "purge_forgotten", "run"]
+__all__ = ["call_off", "create", "get", "list_page", "purge_forgotten", "run", "selection_of"]
 
 _LOG = logger("erasure")
 GRACE_SECONDS = 86_400
@@ -48,7 +48,7 @@ _DERIVED_COUNTED = 1_000
 def create(context: Context, target: Target, request: Erase) -> Erasure:
     """Erase, or say what an erasure would come to."""
     address = _whole(context, target)
-    selection = _selection(request)
+    selection = selection_of(request)
     if selection is None:
         # Who may write in a profile may not do away with it.
         operation = OPERATIONS["erasures.create"]
@@ -128,8 +128,8 @@ def purge_forgotten(context: Context, target: Target, *ids: str) -> None:
         raise
 
 
-def _selection(request: Erase) -> Selection | None:
-    """Return what is meant, None for the whole profile; exactly one way of saying so."""
+def selection_of(request: Erase) -> Selection | None:
+    """Return what is meant, None for the whole profile; `Invalid` for no or several ways to say."""
     given: dict[str, Any] = {
         "memory": request.ids,
         "topic": (request.topic,) if request.topic is not None else (),

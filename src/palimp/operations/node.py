@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import msgspec
 
 from ..api import (
@@ -16,8 +18,9 @@ from ..api import (
 )
 from ..api.limits import PAGE_MAX
 from ..engine import Address, Upkeep
-from ..errors import Invalid
+from ..errors import Invalid, Unavailable
 from ..ids import NAMESPACE_CHARS_MAX, check_name
+from ..observe import logger
 from ..profile.checks import check_integer
 from .audit import retire_audits
 from .context import Context
@@ -32,6 +35,7 @@ from .vectors import fill
 
 __all__ = ["info", "list_profiles", "maintain"]
 
+_LOG = logger("node")
 # Comparing a row with all others takes the longer the more there are: the rest is for the next
 # call, or for the background.
 _RELATED_MAX = 2_000
@@ -54,9 +58,11 @@ def list_profiles(context: Context, target: Target, request: ListProfiles) -> Pr
 def info(context: Context, _target: Target, _request: GetNode) -> NodeInfo:
     """Say what this node is; to who holds a token only, not where and how it keeps its data."""
     if context.principal.kind in ("owner", "platform"):
-        return context.about
+        if context.owners is None:
+            return context.about
+        return msgspec.structs.replace(context.about, peers=context.owners.peers())
     return msgspec.structs.replace(
-        context.about, folder="", object_store="", store_id="", process=0, settings={}
+        context.about, folder="", object_store="", store_id="", process=0, settings={}, leases=""
     )
 
 
@@ -65,11 +71,31 @@ def _at_once(_seconds: float) -> bool:
     return True
 
 
+def _retire_audits(context: Context) -> int:
+    """Retire what policies do not keep; nothing where another node is at it."""
+    # Not before it is needed: opening a folder does not wait for it.
+    from ..catalog.locks import NoLocks
+
+    locks = NoLocks() if context.tasks is None else context.tasks.locks
+    with ExitStack() as stack:
+        try:
+            held = stack.enter_context(locks.hold("audit.retire"))
+        except Unavailable as error:
+            _LOG.warning("audits are retired when the catalog answers again: %s", error)
+            held = None
+        return 0 if held is None else retire_audits(context, held)
+
+
 def maintain(context: Context, _target: Target, _request: Maintain) -> Maintained:
-    """Embed what has no vector, remove what expired, look after the history: of every profile."""
+    """Embed what has no vector, remove what expired, look after the history: of every profile.
+
+    Of several nodes each does it for those that are its own, and one retires the audits of all.
+    """
     profiles = embedded = expired = swept = paired = cooled = 0
     kept, passed = Upkeep(), Passed()
     for namespace, profile in context.engine.all_names():
+        if not context.mine(namespace, profile):
+            continue
         address = Address(namespace, profile)
         with context.engine.use(address, create=False) as branch:
             if branch is None:
@@ -93,7 +119,7 @@ def maintain(context: Context, _target: Target, _request: Maintain) -> Maintaine
         paired=paired,
         cooled=cooled,
         erased=advance_all(context),
-        audit_objects_deleted=retire_audits(context),
+        audit_objects_deleted=_retire_audits(context),
         **kept._asdict(),
         **msgspec.structs.asdict(passed),
     )

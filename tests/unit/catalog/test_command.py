@@ -56,6 +56,19 @@ def test_it_goes_where_the_setting_says_and_says_how_many(folder: Path, tmp_path
     assert profiles(url, "acme") == ["bob", "carol"]
 
 
+def test_the_catalog_of_another_store_is_left_as_it_is(folder: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/shared.db"
+    assert rebuild("--data", folder, PALIMP_CATALOG_URL=url).exit_code == 0
+    with palimp.open(tmp_path / "other", embed_provider="none") as mem:
+        mem.profile("zoe").remember("one")
+    done = rebuild("--data", tmp_path / "other", PALIMP_CATALOG_URL=url)
+    assert isinstance(done.exception, Invalid)
+    assert "a catalog is of one store" in str(done.exception)
+    with pytest.raises(Invalid, match="a catalog is of one store"):
+        palimp.open(tmp_path / "other", embed_provider="none", catalog_url=url)
+    assert profiles(url, "acme") == ["bob", "carol"]
+
+
 def test_it_goes_on_while_another_process_has_the_folder(folder: Path) -> None:
     with palimp.open(folder, embed_provider="none") as mem:
         mem.profile("dora", namespace="acme").remember("four")

@@ -155,7 +155,7 @@ def test_the_tables_are_those_that_the_migrations_make(tmp_path: Path) -> None:
     from palimp.catalog.tables import DATABASES, META, SOURCES, USAGE
 
     catalog = start_catalog(f"sqlite:///{tmp_path / 'catalog.db'}", Clock())
-    made: Any = inspect(catalog._engine)
+    made: Any = inspect(catalog.engine)
     for table in (DATABASES, META, SOURCES, USAGE):
         columns = {one["name"]: one["nullable"] for one in made.get_columns(table.name)}
         assert columns == {one.name: bool(one.nullable) for one in table.columns}

@@ -36,6 +36,7 @@ COMMANDS = {
     "memories.release": "lifecycle release alice {id}",
     "memories.delete": "lifecycle delete alice {id}",
     "memories.move": "lifecycle move alice restore --state soft_deleted --type fact",
+    "lifecycle.run": "lifecycle run alice",
     "memories.events": "lifecycle events alice {id}",
     "memories.lineage": "lifecycle lineage alice {id}",
     "memories.feedback": "memory feedback alice {id} useful",
@@ -114,6 +115,11 @@ COMMANDS = {
     "audit.verify": "audit verify acme",
     "usage.database": "db usage default--alice",
     "usage.namespace": "namespace usage default",
+    "tasks.create": "fleet run verify --all",
+    "tasks.list": "fleet list",
+    "tasks.get": "fleet show {task}",
+    "tasks.cancel": "fleet cancel {task}",
+    "tasks.retry": "fleet retry {task}",
     "keys.status": "keys status",
     "keys.profiles": "keys status --namespace default",
     "keys.rotate": "keys rotate",
@@ -128,7 +134,9 @@ COMMANDS = {
 NO_TXID = {"branches.delete", "checkpoints.delete", "maintain"} | {
     name
     for name in OPERATIONS
-    if name.startswith(("databases.", "erasures.", "keys.", "namespaces.", "tokens.", "policy."))
+    if name.startswith(
+        ("databases.", "erasures.", "keys.", "namespaces.", "policy.", "tasks.", "tokens.")
+    )
 }
 
 
@@ -190,12 +198,13 @@ def test_every_command_does_its_operation_in_json_and_names_the_txid_of_a_write(
         return original(self, operation, *more)
 
     monkeypatch.setattr(Client, "call", call)
-    identity = erasure = review = proposal = ""
+    identity = erasure = review = proposal = task = ""
     for operation, command in COMMANDS.items():
-        if operation.startswith("usage.") and not WITH_CATALOG:
+        if operation.startswith(("tasks.", "usage.")) and not WITH_CATALOG:
             continue
         called.clear()
         named = {"id": identity, "erasure": erasure, "review": review, "proposal": proposal}
+        named["task"] = task
         words = command.format(**named).split()
         found = CliRunner().invoke(cli, [*words, "--json", *place], catch_exceptions=False)
         assert found.exit_code == 0, (command, found.output)
@@ -204,6 +213,8 @@ def test_every_command_does_its_operation_in_json_and_names_the_txid_of_a_write(
         identity = identity or answer["id"]
         if operation == "erasures.create":
             erasure = answer["id"]
+        if operation == "tasks.create":
+            task = answer["id"]
         if operation == "extract":
             review, proposal = answer["review"]["review"], answer["proposals"][0]["id"]
         row = OPERATIONS[operation]

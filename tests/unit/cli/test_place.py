@@ -21,6 +21,7 @@ NODE = "http://user:secret@127.0.0.1:1"
 WITHOUT_A_PLACE = {
     "completions": "prints a script",
     "demo": "works in a folder of its own",
+    "gateway": "keeps nothing",
     "eval": "works in a folder of its own",
     "keygen": "prints a key",
     "ltx": "reads segment files",

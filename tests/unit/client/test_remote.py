@@ -16,8 +16,7 @@ import msgspec
 import pytest
 
 import palimp
-from palimp.api import OPERATIONS
-from palimp.client.transports import repeats
+from palimp.api import OPERATIONS, repeats
 from palimp.http import create_app
 from palimp.http.api import Limits
 from palimp.node.serving import Served
@@ -230,7 +229,7 @@ def test_a_client_of_a_node_brings_no_server() -> None:
 
 @pytest.mark.parametrize("name", [name for name in HANDLERS if OPERATIONS[name].writes])
 def test_what_is_repeated_by_its_id_is_known_by_it(name: str) -> None:
-    """An operation that keeps no answer by the request id has to stand in `repeats.py`."""
+    """An operation that keeps no answer by the request id has to stand in `api/repeats.py`."""
     source, waiting = "", [handler_of(name)]
     seen = set(waiting)
     while waiting:

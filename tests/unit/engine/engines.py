@@ -15,6 +15,7 @@ import apsw
 
 from palimp.clock import Clock, ManualClock
 from palimp.engine import Address, Branch, Engine, Options, Repeat
+from palimp.engine.claims import Leaser
 from palimp.engine.protocol.records import Manifest, decode, manifest_key
 from palimp.points import Point
 from palimp.store import ObjectStore
@@ -151,6 +152,7 @@ class Engines:
         *,
         node: str = "",
         clock: Clock | None = None,
+        leaser: Leaser | None = None,
         **options: Any,
     ) -> Engine:
         """Open a folder on a store.
@@ -168,6 +170,7 @@ class Engines:
             node=node or folder,
             clock=clock or ManualClock(),
             options=Options(**{"disk_reserve": 0, **options}),
+            leaser=leaser,
         )
         if isinstance(made._clock, ManualClock):
             made._keeper.close()

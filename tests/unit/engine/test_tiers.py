@@ -12,7 +12,7 @@ import pytest
 from palimp.clock import Clock, ManualClock
 from palimp.engine import Engine
 from palimp.engine import branch as branch_module
-from palimp.engine import engine as engine_module
+from palimp.engine import pressure as pressure_module
 from palimp.engine import residents as residents_module
 from palimp.engine.branch import Branch
 from palimp.errors import Internal, Unavailable
@@ -353,7 +353,7 @@ def test_below_the_disk_reserve_writes_are_refused_and_reads_go_on(
     for name in ("p", "q"):
         put(a, name, P._replace(profile=name))
     free = 10
-    monkeypatch.setattr(engine_module, "free_bytes", lambda _: free)
+    monkeypatch.setattr(pressure_module, "free_bytes", lambda _: free)
     with using(a) as branch:
         tick(a)
         # What nobody uses went, shipped before.

@@ -153,7 +153,7 @@ def test_each_shed_write_is_counted_with_its_reason(tmp_path: Path) -> None:
         other.join()
     one.join()
     house.engine.options = msgspec.structs.replace(house.engine.options, backlog_bytes=1)
-    house.engine._measure_pressure()
+    house.engine._tick()
     assert house.value("writes_refused") == 1
     refused(house, "wait for object storage")
     refused(house, "wait for object storage")

@@ -28,6 +28,8 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "MEMOTURN_CLUSTER_KEY": ("c" * 20, "c" * 20),
     "MEMOTURN_AUTH_KEY": ("MC4CAQ==", "MC4CAQ=="),
     "MEMOTURN_PERSIST_AUTH_KEY": ("1", True),
+    "MEMOTURN_ETCD": ("http://127.0.0.1:2379", "http://127.0.0.1:2379"),
+    "MEMOTURN_ADVERTISE": ("http://10.0.0.1:8080", "http://10.0.0.1:8080"),
     "MEMOTURN_HOT_CAP": ("50000", 50_000),
     "MEMOTURN_REQUEST_TIMEOUT": ("10", 10.0),
     "MEMOTURN_MAX_BODY_BYTES": ("1048576", 1 << 20),
@@ -167,7 +169,6 @@ def test_a_name_that_anybody_might_use_is_read_beside_names_of_its_system_only()
 
 def test_what_means_nothing_here_stops_nothing_and_is_named() -> None:
     environment = {
-        "MEMOTURN_ETCD": "http://127.0.0.1:2379",
         "MEMOTURN_GC_GRACE_SECS": "600",
         "MEMOTURN_HOT_CAP": "12",
         "MEMORIA_MASTER_KEY": "secret",
@@ -177,7 +178,6 @@ def test_what_means_nothing_here_stops_nothing_and_is_named() -> None:
     assert load_settings({}, environment).hot_cap == 12
     assert unread(environment) == [
         "MEMORIA_MASTER_KEY",
-        "MEMOTURN_ETCD",
         "MEMOTURN_GC_GRACE_SECS",
     ]
 

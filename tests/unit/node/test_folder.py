@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import stat
+import uuid
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_a_new_folder_is_made_for_its_owner_only(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
     mark = json.loads((path / "palimp.json").read_bytes())
     assert (mark["product"], mark["format"], mark["store"]) == ("palimpsest", FORMAT, "")
-    assert len(mark["node"]) == 8
+    assert str(uuid.UUID(mark["node"])) == mark["node"]
     assert "Palimpsest" in (path / "README.txt").read_text()
 
 

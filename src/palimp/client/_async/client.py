@@ -25,6 +25,7 @@ from .control import AsyncControl
 from .encryption import Encryption
 from .governance import Governance
 from .profile import AsyncProfile
+from .tasks import Fleet
 
 __all__ = ["AsyncClient"]
 
@@ -33,7 +34,7 @@ T = TypeVar("T")
 NAMESPACE_DEFAULT = "default"
 
 
-class AsyncClient(AsyncControl, Encryption, Governance):
+class AsyncClient(AsyncControl, Encryption, Fleet, Governance):
     """Reaches one node. Safe to share between threads and tasks; close it, or use it in a `with`.
 
     Closing keeps everything that was acknowledged. Calls on a closed client raise `Unavailable`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
@@ -31,7 +31,8 @@ from ...api import (
     to_request,
 )
 from ...api.limits import PAGE_MAX
-from ..inputs import documents, options
+from ..fields import ReadFields
+from ..inputs import documents, options, reading
 
 if TYPE_CHECKING:
     from .past import AsyncReading
@@ -62,6 +63,7 @@ class AsyncDocumentsReading:
         sort: Mapping[str, int] | None = None,
         limit: int | None = None,
         skip: int = 0,
+        **how: Unpack[ReadFields],
     ) -> AsyncIterator[dict[str, Any]]:
         """Iterate over the documents that match, page by page, at most `limit` in all.
 
@@ -73,7 +75,7 @@ class AsyncDocumentsReading:
         request = to_request(FindDocuments, {**fields, "limit": left}, "find")
         while True:
             request = msgspec.structs.replace(request, limit=min(left, PAGE_MAX))
-            page: DocumentPage = await self._call("documents.find", request)
+            page: DocumentPage = await self._call("documents.find", request, reading(how))
             for document in page.docs:
                 yield document
             left -= len(page.docs)
@@ -82,19 +84,25 @@ class AsyncDocumentsReading:
             request = msgspec.structs.replace(request, cursor=page.next_cursor, skip=0)
 
     async def find_one(
-        self, filter: Mapping[str, Any] | None = None, *, sort: Mapping[str, int] | None = None
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        sort: Mapping[str, int] | None = None,
+        **how: Unpack[ReadFields],
     ) -> dict[str, Any] | None:
         """Return the first document that matches; None where none does."""
         fields = {"filter": filter or {}, "sort": sort or {}, "limit": 1, "collection": self.name}
         request = to_request(FindDocuments, fields, "find_one")
-        page: DocumentPage = await self._call("documents.find", request)
+        page: DocumentPage = await self._call("documents.find", request, reading(how))
         return page.docs[0] if page.docs else None
 
-    async def count(self, filter: Mapping[str, Any] | None = None) -> int:
+    async def count(
+        self, filter: Mapping[str, Any] | None = None, **how: Unpack[ReadFields]
+    ) -> int:
         """Return how many documents match."""
         fields = {"collection": self.name, "filter": filter or {}}
         request = to_request(CountDocuments, fields, "count")
-        found: DocumentCount = await self._call("documents.count", request)
+        found: DocumentCount = await self._call("documents.count", request, reading(how))
         return found.count
 
     async def indexes(self) -> tuple[str, ...]:

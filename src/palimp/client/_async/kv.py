@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
 from ...api import (
+    NO_OPTIONS,
     Consistency,
     DeletedKey,
     DeleteKey,
@@ -16,12 +17,14 @@ from ...api import (
     GotValue,
     KeyPage,
     ListKeys,
+    Options,
     ValuePut,
     to_request,
 )
 from ...api.limits import PAGE_MAX
 from ...errors import Invalid, NotFound
-from ..inputs import options
+from ..fields import ReadFields
+from ..inputs import options, reading
 from ..values import decode_value, get_request, put_request
 
 if TYPE_CHECKING:
@@ -45,36 +48,47 @@ class AsyncKeySpaceReading:
         return f"<{type(self).__name__} {self.name!r} of {self.profile!r}>"
 
     async def get(
-        self, key: str, default: Any = None, *, consistency: Consistency = "cached"
+        self,
+        key: str,
+        default: Any = None,
+        *,
+        consistency: Consistency = "cached",
+        min_txid: int | None = None,
     ) -> Any:
         """Return what the key was set to; `default` where it is not set, or its time is over.
 
         Bytes, a text, or the value of a JSON text: what it was put as. With `primary` the answer
-        holds every write acknowledged before; `cached` may be up to 30 s older where a node answers
-        from a copy (none does today).
+        holds every write acknowledged before; `cached` may be some seconds older where another node
+        has the profile, and holds every write up to `min_txid`.
         """
         try:
-            return decode_value(await self.entry(key, consistency=consistency))
+            found = await self.entry(key, consistency=consistency, min_txid=min_txid)
+            return decode_value(found)
         except NotFound as error:
             if error.code != "not_found":
                 raise
             return default
 
-    async def entry(self, key: str, *, consistency: Consistency = "cached") -> GotValue:
+    async def entry(
+        self, key: str, *, consistency: Consistency = "cached", min_txid: int | None = None
+    ) -> GotValue:
         """Return the bytes of a key, their content type and the txid this was read at.
 
         Raises `NotFound` where the key is not set, or its time is over.
         """
         request = get_request(self.name, key, consistency)
-        found: GotValue = await self.profile.client.call("kv.get", self.profile.target, request)
+        how = NO_OPTIONS if min_txid is None else Options(min_txid=min_txid)
+        client, target = self.profile.client, self.profile.target
+        found: GotValue = await client.call("kv.get", target, request, how)
         return found
 
-    async def keys(self, prefix: str = "") -> AsyncIterator[str]:
+    async def keys(self, prefix: str = "", **how: Unpack[ReadFields]) -> AsyncIterator[str]:
         """Iterate over the keys that begin with `prefix`, in the order of their UTF-8 bytes."""
         fields = {"ns": self.name, "prefix": prefix, "limit": PAGE_MAX}
         request = to_request(ListKeys, fields, "keys")
+        client, target = self.profile.client, self.profile.target
         while True:
-            page: KeyPage = await self.profile.client.call("kv.list", self.profile.target, request)
+            page: KeyPage = await client.call("kv.list", target, request, reading(how))
             for key in page:
                 yield key
             if page.next_cursor is None:

@@ -45,8 +45,16 @@ from ...api.limits import K_DEFAULT, PAGE_MAX
 from ...clock import Clock
 from ...errors import NotFound
 from ...points import Point
-from ..fields import AskFields, IdLike, ListFields, ProposalFields, RecallFields
-from ..inputs import ask_request, history_request, list_request, recall_request, text_id
+from ..fields import AskFields, IdLike, ListFields, ProposalFields, ReadFields, RecallFields
+from ..inputs import (
+    apart,
+    ask_request,
+    history_request,
+    list_request,
+    reading,
+    recall_request,
+    text_id,
+)
 from ..sql import Params, StatementLike, rows_of, sql_request
 from .documents import AsyncDocumentsReading
 from .kv import AsyncKeySpaceReading
@@ -63,6 +71,10 @@ class AsyncReading:
     """Every read of a profile; `Profile` adds the writes, `PastProfile` reads at a point.
 
     A value that holds nothing open: equal values are equal, hashable and safe to share.
+
+    Reads of what changes take `min_txid=`: what is returned holds every write up to that txid; and
+    `consistency=`: `primary` holds every write that was acknowledged before, `cached` may be some
+    seconds old where several nodes share the store, and asks none but the one that is called.
     """
 
     __slots__ = ("branch_name", "client", "name", "namespace")
@@ -86,17 +98,20 @@ class AsyncReading:
     def __hash__(self) -> int:
         return hash(self._key())
 
-    async def get(self, memory: IdLike) -> Memory:
+    async def get(self, memory: IdLike, **how: Unpack[ReadFields]) -> Memory:
         """Return a memory, also a superseded one; `NotFound` where it is gone."""
         request = GetMemory(id=text_id(memory))
-        found: GotMemory = await self.client.call("memories.get", self.target, request)
+        found: GotMemory = await self.client.call(
+            "memories.get", self.target, request, reading(how)
+        )
         return found.memory
 
     async def list(self, **filters: Unpack[ListFields]) -> AsyncIterator[Memory]:
         """Iterate over all memories that match, newest first, page by page."""
-        request = list_request(dict(filters))
+        fields, how = apart(filters)
+        request = list_request(fields)
         while True:
-            page: MemoryPage = await self.client.call("memories.list", self.target, request)
+            page: MemoryPage = await self.client.call("memories.list", self.target, request, how)
             for memory in page.memories:
                 yield memory
             if page.next_cursor is None:
@@ -142,10 +157,13 @@ class AsyncReading:
         *,
         topic: str | None = None,
         type: MemoryType | None = None,
+        **how: Unpack[ReadFields],
     ) -> History:
         """Return all versions of a memory or of a topic, oldest first; `NotFound` where none is."""
         request = history_request(memory, topic, type)
-        found: History = await self.client.call("memories.history", self.target, request)
+        found: History = await self.client.call(
+            "memories.history", self.target, request, reading(how)
+        )
         return found
 
     async def recall(
@@ -158,8 +176,9 @@ class AsyncReading:
         `window=` adds neighbouring events, `explain=True` adds what every signal was worth. A
         profile that was never written gives an empty result.
         """
-        request = recall_request(query, k, dict(options))
-        found: Recall = await self.client.call("recall", self.target, request)
+        fields, how = apart(options)
+        request = recall_request(query, k, fields)
+        found: Recall = await self.client.call("recall", self.target, request, how)
         return found
 
     async def ask(
@@ -171,8 +190,9 @@ class AsyncReading:
         `recall`; `max_tokens=` bounds what the model is shown. Raises `Unconfigured` where there is
         no language model, `Denied` where the policy keeps memories from it.
         """
-        request = ask_request(query, k, dict(options))
-        answered: Answered = await self.client.call("ask", self.target, request)
+        fields, how = apart(options)
+        request = ask_request(query, k, fields)
+        answered: Answered = await self.client.call("ask", self.target, request, how)
         return answered
 
     async def sql(self, query: str, params: Params = ()) -> Rows:
@@ -196,12 +216,12 @@ class AsyncReading:
         found: EmbedStatus = await self.client.call("embed.status", self.target, GetEmbedding())
         return found
 
-    async def sessions(self) -> AsyncIterator[SessionInfo]:
+    async def sessions(self, **how: Unpack[ReadFields]) -> AsyncIterator[SessionInfo]:
         """Iterate over the sessions, most recently active first."""
         cursor = None
         while True:
             page: SessionPage = await self.client.call(
-                "sessions.list", self.target, ListSessions(cursor=cursor)
+                "sessions.list", self.target, ListSessions(cursor=cursor), reading(how)
             )
             for session in page.sessions:
                 yield session
@@ -211,9 +231,10 @@ class AsyncReading:
 
     async def proposals(self, **filters: Unpack[ProposalFields]) -> AsyncIterator[Proposal]:
         """Iterate over what was proposed and decided, newest first; filters narrow it."""
-        request = to_request(ListProposals, dict(filters), "proposals")
+        fields, how = apart(filters)
+        request = to_request(ListProposals, fields, "proposals")
         while True:
-            page: ProposalPage = await self.client.call("proposals.list", self.target, request)
+            page: ProposalPage = await self.client.call("proposals.list", self.target, request, how)
             for proposal in page.proposals:
                 yield proposal
             if page.next_cursor is None:

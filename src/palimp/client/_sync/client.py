@@ -26,6 +26,7 @@ from .control import Control
 from .encryption import Encryption
 from .governance import Governance
 from .profile import Profile
+from .tasks import Fleet
 
 __all__ = ["Client"]
 
@@ -34,7 +35,7 @@ T = TypeVar("T")
 NAMESPACE_DEFAULT = "default"
 
 
-class Client(Control, Encryption, Governance):
+class Client(Control, Encryption, Fleet, Governance):
     """Reaches one node. Safe to share between threads; close it, or use it in a `with`.
 
     Closing keeps everything that was acknowledged. Calls on a closed client raise `Unavailable`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
@@ -32,7 +32,8 @@ from ...api import (
     to_request,
 )
 from ...api.limits import PAGE_MAX
-from ..inputs import documents, options
+from ..fields import ReadFields
+from ..inputs import documents, options, reading
 
 if TYPE_CHECKING:
     from .past import Reading
@@ -63,6 +64,7 @@ class DocumentsReading:
         sort: Mapping[str, int] | None = None,
         limit: int | None = None,
         skip: int = 0,
+        **how: Unpack[ReadFields],
     ) -> Iterator[dict[str, Any]]:
         """Iterate over the documents that match, page by page, at most `limit` in all.
 
@@ -74,7 +76,7 @@ class DocumentsReading:
         request = to_request(FindDocuments, {**fields, "limit": left}, "find")
         while True:
             request = msgspec.structs.replace(request, limit=min(left, PAGE_MAX))
-            page: DocumentPage = self._call("documents.find", request)
+            page: DocumentPage = self._call("documents.find", request, reading(how))
             for document in page.docs:
                 yield document
             left -= len(page.docs)
@@ -83,19 +85,25 @@ class DocumentsReading:
             request = msgspec.structs.replace(request, cursor=page.next_cursor, skip=0)
 
     def find_one(
-        self, filter: Mapping[str, Any] | None = None, *, sort: Mapping[str, int] | None = None
+        self,
+        filter: Mapping[str, Any] | None = None,
+        *,
+        sort: Mapping[str, int] | None = None,
+        **how: Unpack[ReadFields],
     ) -> dict[str, Any] | None:
         """Return the first document that matches; None where none does."""
         fields = {"filter": filter or {}, "sort": sort or {}, "limit": 1, "collection": self.name}
         request = to_request(FindDocuments, fields, "find_one")
-        page: DocumentPage = self._call("documents.find", request)
+        page: DocumentPage = self._call("documents.find", request, reading(how))
         return page.docs[0] if page.docs else None
 
-    def count(self, filter: Mapping[str, Any] | None = None) -> int:
+    def count(
+        self, filter: Mapping[str, Any] | None = None, **how: Unpack[ReadFields]
+    ) -> int:
         """Return how many documents match."""
         fields = {"collection": self.name, "filter": filter or {}}
         request = to_request(CountDocuments, fields, "count")
-        found: DocumentCount = self._call("documents.count", request)
+        found: DocumentCount = self._call("documents.count", request, reading(how))
         return found.count
 
     def indexes(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from ...api import (
 from ...api.base import Request
 from ...api.lifecycle import AskedMethod, MemoryMove
 from ...api.limits import PAGE_MAX
+from ...api.tasks import LifecycleRun, RunLifecycle
 from ..fields import IdLike, ListFields
 from ..inputs import move_request, options, text_id
 
@@ -166,6 +167,14 @@ class Lifecycle:
         """Return what a memory was derived from, and what was derived from it."""
         found: Lineage = self._call("memories.lineage", GetLineage(id=text_id(memory)))
         return found
+
+    def run(self) -> LifecycleRun:
+        """Do what is due of states and expiry, as the profile's policy says; a node does it too.
+
+        No call moves more than 5,000 memories of a branch: where anything was, repeat it.
+        """
+        done: LifecycleRun = self._call("lifecycle.run", RunLifecycle())
+        return done
 
     def _move(
         self,

@@ -46,8 +46,16 @@ from ...api.limits import K_DEFAULT, PAGE_MAX
 from ...clock import Clock
 from ...errors import NotFound
 from ...points import Point
-from ..fields import AskFields, IdLike, ListFields, ProposalFields, RecallFields
-from ..inputs import ask_request, history_request, list_request, recall_request, text_id
+from ..fields import AskFields, IdLike, ListFields, ProposalFields, ReadFields, RecallFields
+from ..inputs import (
+    apart,
+    ask_request,
+    history_request,
+    list_request,
+    reading,
+    recall_request,
+    text_id,
+)
 from ..sql import Params, StatementLike, rows_of, sql_request
 from .documents import DocumentsReading
 from .kv import KeySpaceReading
@@ -64,6 +72,10 @@ class Reading:
     """Every read of a profile; `Profile` adds the writes, `PastProfile` reads at a point.
 
     A value that holds nothing open: equal values are equal, hashable and safe to share.
+
+    Reads of what changes take `min_txid=`: what is returned holds every write up to that txid; and
+    `consistency=`: `primary` holds every write that was acknowledged before, `cached` may be some
+    seconds old where several nodes share the store, and asks none but the one that is called.
     """
 
     __slots__ = ("branch_name", "client", "name", "namespace")
@@ -87,17 +99,20 @@ class Reading:
     def __hash__(self) -> int:
         return hash(self._key())
 
-    def get(self, memory: IdLike) -> Memory:
+    def get(self, memory: IdLike, **how: Unpack[ReadFields]) -> Memory:
         """Return a memory, also a superseded one; `NotFound` where it is gone."""
         request = GetMemory(id=text_id(memory))
-        found: GotMemory = self.client.call("memories.get", self.target, request)
+        found: GotMemory = self.client.call(
+            "memories.get", self.target, request, reading(how)
+        )
         return found.memory
 
     def list(self, **filters: Unpack[ListFields]) -> Iterator[Memory]:
         """Iterate over all memories that match, newest first, page by page."""
-        request = list_request(dict(filters))
+        fields, how = apart(filters)
+        request = list_request(fields)
         while True:
-            page: MemoryPage = self.client.call("memories.list", self.target, request)
+            page: MemoryPage = self.client.call("memories.list", self.target, request, how)
             for memory in page.memories:
                 yield memory
             if page.next_cursor is None:
@@ -143,10 +158,13 @@ class Reading:
         *,
         topic: str | None = None,
         type: MemoryType | None = None,
+        **how: Unpack[ReadFields],
     ) -> History:
         """Return all versions of a memory or of a topic, oldest first; `NotFound` where none is."""
         request = history_request(memory, topic, type)
-        found: History = self.client.call("memories.history", self.target, request)
+        found: History = self.client.call(
+            "memories.history", self.target, request, reading(how)
+        )
         return found
 
     def recall(
@@ -159,8 +177,9 @@ class Reading:
         `window=` adds neighbouring events, `explain=True` adds what every signal was worth. A
         profile that was never written gives an empty result.
         """
-        request = recall_request(query, k, dict(options))
-        found: Recall = self.client.call("recall", self.target, request)
+        fields, how = apart(options)
+        request = recall_request(query, k, fields)
+        found: Recall = self.client.call("recall", self.target, request, how)
         return found
 
     def ask(
@@ -172,8 +191,9 @@ class Reading:
         `recall`; `max_tokens=` bounds what the model is shown. Raises `Unconfigured` where there is
         no language model, `Denied` where the policy keeps memories from it.
         """
-        request = ask_request(query, k, dict(options))
-        answered: Answered = self.client.call("ask", self.target, request)
+        fields, how = apart(options)
+        request = ask_request(query, k, fields)
+        answered: Answered = self.client.call("ask", self.target, request, how)
         return answered
 
     def sql(self, query: str, params: Params = ()) -> Rows:
@@ -197,12 +217,12 @@ class Reading:
         found: EmbedStatus = self.client.call("embed.status", self.target, GetEmbedding())
         return found
 
-    def sessions(self) -> Iterator[SessionInfo]:
+    def sessions(self, **how: Unpack[ReadFields]) -> Iterator[SessionInfo]:
         """Iterate over the sessions, most recently active first."""
         cursor = None
         while True:
             page: SessionPage = self.client.call(
-                "sessions.list", self.target, ListSessions(cursor=cursor)
+                "sessions.list", self.target, ListSessions(cursor=cursor), reading(how)
             )
             for session in page.sessions:
                 yield session
@@ -212,9 +232,10 @@ class Reading:
 
     def proposals(self, **filters: Unpack[ProposalFields]) -> Iterator[Proposal]:
         """Iterate over what was proposed and decided, newest first; filters narrow it."""
-        request = to_request(ListProposals, dict(filters), "proposals")
+        fields, how = apart(filters)
+        request = to_request(ListProposals, fields, "proposals")
         while True:
-            page: ProposalPage = self.client.call("proposals.list", self.target, request)
+            page: ProposalPage = self.client.call("proposals.list", self.target, request, how)
             for proposal in page.proposals:
                 yield proposal
             if page.next_cursor is None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ...api import (
     NO_OPTIONS,
@@ -21,8 +21,8 @@ from ...api import (
     to_request,
 )
 from ...api.sessions import TURN_SEARCH_DEFAULT, WINDOW_DEFAULT
-from ..fields import Time
-from ..inputs import append_request, options, search_request, turn
+from ..fields import ReadFields, Time
+from ..inputs import append_request, options, reading, search_request, turn
 
 if TYPE_CHECKING:
     from .past import Reading
@@ -42,11 +42,13 @@ class Transcript:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} of {self.profile!r}>"
 
-    def window(self, last: int = WINDOW_DEFAULT, *, before: int | None = None) -> Turns:
+    def window(
+        self, last: int = WINDOW_DEFAULT, *, before: int | None = None, **how: Unpack[ReadFields]
+    ) -> Turns:
         """Return the last turns, oldest first; `before` gives those before that number."""
         fields = {"session": self.name, "last": last, "before": before}
         request = to_request(Window, fields, "window")
-        found: Turns = self._call("sessions.window", request)
+        found: Turns = self._call("sessions.window", request, reading(how))
         return found
 
     def search(
@@ -55,11 +57,11 @@ class Transcript:
         *,
         embedding: Sequence[float] | None = None,
         k: int = TURN_SEARCH_DEFAULT,
+        **how: Unpack[ReadFields],
     ) -> TurnSearch:
         """Return at most `k` turns of this session that matter, best first."""
-        found: TurnSearch = self._call(
-            "sessions.search", search_request(self.name, query, embedding, k)
-        )
+        request = search_request(self.name, query, embedding, k)
+        found: TurnSearch = self._call("sessions.search", request, reading(how))
         return found
 
     def _call(self, operation: str, request: Any, how: Options = NO_OPTIONS) -> Any:

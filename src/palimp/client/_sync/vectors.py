@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
@@ -32,7 +32,8 @@ from ...api import (
 )
 from ...api.limits import PAGE_MAX
 from ...api.vectors import VECTOR_K_DEFAULT
-from ..inputs import options, vector_items
+from ..fields import ReadFields
+from ..inputs import options, reading, vector_items
 
 if TYPE_CHECKING:
     from .past import Reading
@@ -58,6 +59,7 @@ class VectorsReading:
         *,
         k: int = VECTOR_K_DEFAULT,
         filter: Mapping[str, Any] | None = None,
+        **how: Unpack[ReadFields],
     ) -> VectorSearch:
         """Return the `k` nearest vectors, the nearest first; every vector is compared.
 
@@ -67,16 +69,16 @@ class VectorsReading:
         """
         fields = {"collection": self.name, "vector": vector, "k": k, "filter": filter}
         request = to_request(SearchVectors, fields, "search")
-        found: VectorSearch = self._call("vectors.search", request)
+        found: VectorSearch = self._call("vectors.search", request, reading(how))
         return found
 
-    def get(self, id: str) -> StoredVector:
+    def get(self, id: str, **how: Unpack[ReadFields]) -> StoredVector:
         """Return a vector with its metadata; `NotFound` where there is none.
 
         It is float32, and of length 1 where the metric is cosine.
         """
         request = to_request(GetVector, {"collection": self.name, "id": id}, "get")
-        found: StoredVector = self._call("vectors.get", request)
+        found: StoredVector = self._call("vectors.get", request, reading(how))
         return found
 
     def ids(self) -> Iterator[str]:

@@ -26,12 +26,12 @@ from ...api import (
 )
 from ...api.base import Request, Result
 from ...api.limits import IMPORT_BYTES_MAX
+from ...api.repeats import done_before, doubtful
 from ...clock import Clock
 from ...errors import Conflict, Error, Invalid, NotFound, Unavailable
 from ...ids import jitter, random_id
 from ...node import Node, Settings, inherited
 from ...node.door import SOCKET
-from .repeats import done_before, doubtful
 from .socket import SILENT_SECONDS, Gone, Silent, SocketClient
 
 __all__ = ["Folder"]
@@ -51,10 +51,14 @@ _OPEN: WeakSet[Folder] = WeakSet()
 class Folder:
     """Calls the node in this process where it owns the folder, else the process that does."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, clock: Clock | None = None, serving: bool = False
+    ) -> None:
         self._path = _absolute(settings.data_dir)
         self._settings = msgspec.structs.replace(settings, data_dir=str(self._path))
         self._clock = clock or Clock()
+        # Whether other nodes can reach this process: only then it may share the store with them.
+        self._serving = serving
         # Held by the thread that finds out who owns the folder; the others wait for what it finds.
         self._lock = threading.Lock()
         # When that failed last, and how.
@@ -208,7 +212,7 @@ class Folder:
             )
         if inherited.forked and not self._renewed:
             self._renewed = inherited.renew_files(self._path)
-        return Node(self._settings, clock=self._clock, share=_app)
+        return Node(self._settings, clock=self._clock, share=_app, serving=self._serving)
 
     def _check_open(self) -> None:
         if self._closed:

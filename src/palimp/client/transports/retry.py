@@ -2,7 +2,7 @@
 
 Nothing here sends or sleeps: `exchange` says what comes next, and is told what came of it.
 
-Which operations a repeat is safe for stands in `repeats.py`.
+Which operations a repeat is safe for stands in `api/repeats.py`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ...api import (
 )
 from ...api.answers import Answer, decode_answer, decode_error
 from ...api.base import Request, Result
+from ...api.repeats import NO_REPEAT, WITHOUT_ID, done_before, doubtful
 from ...api.wire import Call, encode_call
 from ...errors import Error, Internal, Invalid, Unavailable
 from ...ids import jitter, random_id
-from .repeats import NO_REPEAT, WITHOUT_ID, done_before, doubtful
 
 __all__ = ["Asked", "Exchange", "Lost", "Outcome", "Pause", "Step", "exchange"]
 

@@ -197,9 +197,6 @@ def _request(
         filled["namespace"], filled["profile"], branch = parse_database_spec(values["db"])
         extra += [("branch", branch)] if branch else []
     query = route.query(scope["query_string"])
-    consistency = _one_of(headers, "consistency", _CONSISTENCY)
-    if operation.name == "kv.get" and consistency and b"consistency=" not in query:
-        extra.append(("consistency", consistency))
     if extra:
         query += (b"&" if query else b"") + urlencode(extra).encode()
     path = fill_path(operation.path, {n: filled[n] for n in placeholders(operation.path)})
@@ -209,12 +206,12 @@ def _request(
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": query,
-        "headers": _our_headers(scope["headers"], headers),
+        "headers": _our_headers(scope["headers"], headers, query),
     }
 
 
 def _our_headers(
-    raw: list[tuple[bytes, bytes]], headers: Mapping[str, str]
+    raw: list[tuple[bytes, bytes]], headers: Mapping[str, str], query: bytes
 ) -> list[tuple[bytes, bytes]]:
     """Return the headers of our request.
 
@@ -228,6 +225,10 @@ def _our_headers(
     # `standard` never lowers what the node does, so it says nothing.
     if _one_of(headers, "durability", _DURABILITY) == "durable":
         ours.append((_OURS + b"durability", b"durable"))
+    consistency = _one_of(headers, "consistency", _CONSISTENCY)
+    # What a query says of one key is nearer to it.
+    if consistency is not None and b"consistency=" not in query:
+        ours.append((_OURS + b"consistency", consistency.encode()))
     return ours
 
 

@@ -1,7 +1,7 @@
 """Which operations may be sent again, and what the repeat's error says of the attempt before it.
 
-For every transport whose calls can go unanswered. A repeat is safe where the first attempt is
-recognised, or where doing it twice is as once:
+For everything whose calls to a node can go unanswered: clients, gateways, other nodes. A repeat is
+safe where the first attempt is recognised, or where doing it twice is as once:
 
     by its request id           every write to a profile, rewind and fork: a repeat is given the
                                 first one's answer
@@ -21,9 +21,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...api import CheckpointDropped, DeletedBranch, DeletedDatabase, DeletedNamespace, Target
-from ...api.base import Request, Result
-from ...errors import Conflict, Error, Invalid, NotFound
+from ..errors import Conflict, Error, Invalid, NotFound
+from .base import Request, Result
+from .branches import CheckpointDropped, DeletedBranch
+from .control import DeletedDatabase, DeletedNamespace
+from .operation import Target
 
 __all__ = ["NO_REPEAT", "WITHOUT_ID", "done_before", "doubtful"]
 
@@ -58,6 +60,7 @@ WITHOUT_ID |= {"erasures.run", "erasures.cancel"}
 # A version of a key that nobody saw is one more, which seals as well as any.
 WITHOUT_ID |= {"keys.rotate", "keys.retire", "keys.retire_masters", "keys.reencrypt"}
 WITHOUT_ID |= {"keys.seal_fields"}
+WITHOUT_ID |= {"tasks.cancel", "tasks.retry", "lifecycle.run"}
 WITHOUT_ID |= NO_REPEAT | _REMOVES.keys()
 
 
