@@ -112,7 +112,7 @@ METRICS: dict[str, Metric] = {
         "counter", "Databases this node gave up, so that another can have them."
     ),
     "branches_owned": Metric("counter", "Times this node took the right to write a branch."),
-    "branches_taken_over": Metric("counter", "Those times it was another node's before."),
+    "branches_taken_over": Metric("counter", "Of these, from a node that had not given it up."),
     "branches_fenced": Metric("counter", "Times another node took it from this one."),
     "branches_recovered": Metric(
         "counter", "Branches `recovered-...` made of commits that could not continue theirs."

@@ -427,9 +427,9 @@ def test_an_operation_that_takes_too_long_may_have_been_done(
 ) -> None:
     going, call = threading.Event(), hasty.node.call
 
-    def slow(*arguments: Any) -> Any:
+    def slow(*arguments: Any, **more: Any) -> Any:
         going.wait(20)
-        return call(*arguments)
+        return call(*arguments, **more)
 
     monkeypatch.setattr(hasty.node, "call", slow)
     body = {"memories": [{"text": "late"}]}
@@ -444,7 +444,7 @@ def test_an_operation_that_takes_too_long_may_have_been_done(
 def test_a_crash_is_an_error_with_an_id_and_a_log_entry(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def crash(*_: Any) -> Any:
+    def crash(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("secret detail")
 
     with monkeypatch.context() as patched:
@@ -464,10 +464,10 @@ def test_a_draining_node_says_so_and_finishes_what_it_has(tmp_path: Path) -> Non
     with serving(tmp_path / "m") as server:
         begun, going, call = threading.Event(), threading.Event(), server.node.call
 
-        def slow(*arguments: Any) -> Any:
+        def slow(*arguments: Any, **more: Any) -> Any:
             begun.set()
             going.wait(20)
-            return call(*arguments)
+            return call(*arguments, **more)
 
         server.node.call = slow  # type: ignore[method-assign]
         replies: list[Reply] = []

@@ -63,9 +63,13 @@ def lapsed(name: str, txid: int) -> Unavailable:
 
 
 def taken_over(name: str, before: Manifest, node: str) -> bool:
-    """Return whether a node took a branch from another, and say so in the log."""
+    """Return whether a node took a branch that another had not given up, and say so in the log."""
     owner = before.owner
     if owner is None or owner.node == node:
+        return False
+    if before.limit <= before.txid:
+        # It left in order: nothing can have been acknowledged beyond what was shipped.
+        _LOG.debug("%s: node %s goes on after node %s", name, node, owner.node)
         return False
     what = "%s: epoch %d taken over from node %s by this node %s"
     _LOG.warning(what, name, before.epoch + 1, owner.node, node)

@@ -123,6 +123,7 @@ class _EtcdStore:
     def claim(self, lease: str, name: str) -> Peer | None:
         key = self._keys.owner(name)
         compare = _absent(key)
+        known = 0
         for _ in range(_TRIES):
             put = _put(key, self._owner_value, lease)
             done = self._gateway.transact([compare], [put], [_get(key)])
@@ -145,7 +146,10 @@ class _EtcdStore:
                 return self._followed.peer(owner.node)
             # Of an earlier lease of ours, which nobody keeps any more, or of this one: written anew
             # too, so that a release of before, which lands late, leaves it alone.
-            compare = _unchanged(key, found)
+            if found.lease == int(lease) and known not in (0, found.mod_revision):
+                # Another thread did just that.
+                return None
+            compare, known = _unchanged(key, found), found.mod_revision
         raise self._gateway.unavailable(f"{name} changes hands all the time")
 
     def release(self, lease: str, names: Sequence[str]) -> None:

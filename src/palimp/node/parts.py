@@ -118,7 +118,7 @@ def store_of(
     store = CountingStore(store, clock)
     if url.partition("://")[0] not in ("file", "mem"):
         # Of these two we know what they do.
-        self_test(store)
+        self_test(store, clock)
     known = recognise(store)
     if keys is not None:
         from .sealing import start

@@ -39,6 +39,8 @@ _LOG = logger("node")
 # Comparing a row with all others takes the longer the more there are: the rest is for the next
 # call, or for the background.
 _RELATED_MAX = 2_000
+# Another node took a profile while this one was at it.
+_GONE_ELSEWHERE = ("owned", "moving", "fenced")
 
 
 def list_profiles(context: Context, target: Target, request: ListProfiles) -> ProfilePage:
@@ -97,20 +99,25 @@ def maintain(context: Context, _target: Target, _request: Maintain) -> Maintaine
         if not context.mine(namespace, profile):
             continue
         address = Address(namespace, profile)
-        with context.engine.use(address, create=False) as branch:
-            if branch is None:
-                continue
-            profiles += 1
-            expired += expire(context, branch)
-            mend_index(context, branch)
-            # What the embedder did not do, it is tried for again: nothing else waits for that.
-            embedded += fill(context, branch, pause=_at_once).stored
-            related = relate(context, branch, _RELATED_MAX, pause=_at_once)
-            paired += related.duplicates + related.contradictions
-        passed = passed.plus(run(context, address))
-        cooled += settle(context, address)
-        swept += sweep_profile(context, address)
-        kept = kept.plus(context.engine.maintain(address))
+        try:
+            with context.engine.use(address, create=False) as branch:
+                if branch is None:
+                    continue
+                profiles += 1
+                expired += expire(context, branch)
+                mend_index(context, branch)
+                # What the embedder did not do, it is tried for again: nothing else waits for that.
+                embedded += fill(context, branch, pause=_at_once).stored
+                related = relate(context, branch, _RELATED_MAX, pause=_at_once)
+                paired += related.duplicates + related.contradictions
+            passed = passed.plus(run(context, address))
+            cooled += settle(context, address)
+            swept += sweep_profile(context, address)
+            kept = kept.plus(context.engine.maintain(address))
+        except Unavailable as error:
+            if error.details.get("reason") not in _GONE_ELSEWHERE:
+                raise
+            _LOG.info("%s is looked after where it went: %s", address, error)
     return Maintained(
         profiles=profiles,
         embedded=embedded,

@@ -8,22 +8,38 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from ..errors import Error, Unconfigured
+from ..clock import Clock
+from ..errors import Error, Unavailable, Unconfigured
 from ..ids import random_id
 from .protocol import AlreadyThere, ObjectStore, Version, VersionMismatch
 
 __all__ = ["SELF_TEST_PREFIX", "self_test"]
 
 SELF_TEST_PREFIX = "self-test/"
+# A start is not to fail because one answer was lost on its way.
+_PAUSES = (0.2, 1.0)
 _NEVER = "0123456789abcdef0123456789abcdef"
 
 
-def self_test(store: ObjectStore) -> None:
+def self_test(store: ObjectStore, clock: Clock | None = None) -> None:
     """Raise `Unconfigured` unless the store keeps the contract; leaves no object behind.
 
-    About a dozen requests on a key of its own, so that any number of nodes may test at once.
-    What the store itself raises (`Denied`, `Unavailable`, a missing bucket) goes through.
+    About a dozen requests on a key of its own, so that any number of nodes may test at once. Where
+    one has no answer it begins again, twice. What the store itself raises (`Denied`,
+    `Unavailable` at last, a missing bucket) goes through.
     """
+    clock = clock or Clock()
+    for pause in _PAUSES:
+        try:
+            _test(store)
+        except Unavailable:
+            clock.sleep(pause)
+        else:
+            return
+    _test(store)
+
+
+def _test(store: ObjectStore) -> None:
     key = f"{SELF_TEST_PREFIX}{random_id('probe')}"
     first_bytes, second_bytes = (random_id("nonce").encode() for _ in range(2))
     try:

@@ -233,10 +233,18 @@ def test_a_store_that_lies_is_refused(lie: str, said: str) -> None:
 def test_the_self_test_passes_on_what_the_store_says(
     inner: VolatileStore, clock: ManualClock
 ) -> None:
-    store = scripted(inner, clock, Fault(Kind.ERROR), operation="replace")
+    store = scripted(inner, clock, *[Fault(Kind.ERROR)] * 3, operation="replace")
     with pytest.raises(Unavailable):
-        self_test(store)
+        self_test(store, clock)
     assert inner.list().entries == []
+
+
+@pytest.mark.parametrize("operation", ["create", "replace", "get", "list", "delete"])
+def test_one_answer_that_is_lost_does_not_fail_the_self_test(
+    inner: VolatileStore, clock: ManualClock, operation: str
+) -> None:
+    faults = [Fault(Kind.LOST), Fault(Kind.LOST)]
+    self_test(scripted(inner, clock, *faults, operation=operation), clock)
 
 
 def test_weak_versions_of_equal_bytes_are_equal() -> None:
