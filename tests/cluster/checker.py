@@ -225,9 +225,13 @@ def _asks_for(read: Call, write: Call, numbers: dict[str, int]) -> bool:
 def _maybe_elsewhere(read: Call, write: Call) -> bool:
     """Whether a write may have been done twice: at a node that was set aside, and then on main.
 
-    Until the first of the two was gone, a read could show it, under its txid there.
+    Until the first of the two was gone, a read could show it, under its txid there. Nodes repeat by
+    themselves what they send on, so that an attempt which has no answer yet may be two.
     """
-    return any(attempt.doubt and attempt.begin < read.end for attempt in write.attempts)
+    return any(
+        attempt.begin < read.end and (attempt.doubt or read.end < attempt.end)
+        for attempt in write.attempts
+    )
 
 
 def _was_done(write: Call, read: Call) -> bool:

@@ -273,6 +273,12 @@ def test_what_was_done_at_a_node_that_was_set_aside_may_be_seen_before_it_is_on_
     assert check(run) == []
     attempt.begin = 95.0
     assert check(run) != []
+    # Or while it was under way: the node that was asked may have repeated it.
+    end = run.calls[4].end
+    attempt.begin, attempt.end, attempt.doubt = 3.0, end + 1, False
+    assert check(run) == []
+    attempt.end = end - 0.1
+    assert check(run) != []
 
 
 def test_a_run_is_the_same_after_it_was_written_down(tmp_path: Any) -> None:

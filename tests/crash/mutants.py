@@ -67,7 +67,7 @@ def ship_after_switch(_: Life) -> None:
             piece = difference(before, image, after, (lane.manifest.txid + 1, txid), now_ms)
         else:
             piece = snapshot_of(image, size, txid, now_ms)
-        branch._drop_capture()
+        branch._commits.drop()
         branch.local.switch(path)
         branch.files.make_current(path)
         branch.drive_lane(lambda lane: ship(lane, piece))

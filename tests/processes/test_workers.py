@@ -142,7 +142,7 @@ def test_what_killed_workers_left_is_stored_by_whoever_comes(
     # Nothing is shipped unless it has to be.
     served = serve(3, ship_interval=3600)
     with palimp.connect(served.place) as client:
-        for i in range(12):
+        for i in range(60):
             client.profile(f"p{i}").remember(f"memory {i}")
     pids = served.pids()
     for pid in (*pids, served.process.pid):
@@ -160,11 +160,11 @@ def test_what_killed_workers_left_is_stored_by_whoever_comes(
         again = Command(folder.parent / "log-alone", *words)
         place = again.url("serving")
     with palimp.connect(place) as client:
-        for i in range(12):
+        for i in range(60):
             assert [m.text for m in client.profile(f"p{i}").list()] == [f"memory {i}"]
     assert again.stop() == 0, again.log
     with elsewhere(folder) as client:
-        assert all(len(list(client.profile(f"p{i}").list())) == 1 for i in range(12))
+        assert all(len(list(client.profile(f"p{i}").list())) == 1 for i in range(60))
 
 
 def test_what_one_process_left_is_stored_before_the_workers_start(
