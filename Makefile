@@ -10,17 +10,18 @@ demo:  ## set up, then show the main job on a sample conversation
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh build
 	@$(BIN)/palimp demo
 
-# Files of tests that do not mind neighbours, on all processors; the names of some tests hold sets,
-# whose order has to be the same in each. What kills processes has the machine to itself.
-PARALLEL = PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n auto --dist loadfile
-BESIDE = tests/unit tests/property tests/conformance tests/acceptance tests/deploy \
+# Files of tests that do not mind neighbours, three at a time: on two processors one waits while two
+# work. The names of some tests hold sets, whose order has to be the same in each. What counts on
+# being killed at a moment has the machine to itself.
+PARALLEL = PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n 3 --dist loadfile
+BESIDE = tests/cluster tests/unit tests/property tests/conformance tests/acceptance tests/deploy \
     tests/dialects tests/docs tests/formats tests/model tests/power tests/simulation tests/style
 
 test:  ## set up, then run all tests
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@sh scripts/services.sh
 	@$(PARALLEL) $(BESIDE)
-	@$(BIN)/python -m pytest -q tests/processes tests/crash tests/cluster
+	@$(BIN)/python -m pytest -q tests/processes tests/crash
 
 test-base:  ## what a user without extras meets: the product as if none of them were installed
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test

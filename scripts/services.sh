@@ -10,6 +10,7 @@ missing=
 there etcd || missing="$missing etcd-server"
 there go || missing="$missing golang-go"
 there ip || missing="$missing iproute2"
+there nft || missing="$missing nftables"
 there yamllint || missing="$missing yamllint"
 sources=/usr/share/gocode/src
 [ -d $sources/github.com/Masterminds/sprig ] || missing="$missing golang-github-masterminds-sprig-dev"
