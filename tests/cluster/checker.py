@@ -114,15 +114,26 @@ def _node_of(branch: str) -> str:
 def _cut_off(scene: Scene, write: Call, kinds: tuple[str, ...], node: str | None = None) -> bool:
     """Whether something of that kind happened before the write was sure to be shipped.
 
-    To that node, or to what all of them need.
+    To that node, or to what all of them need. A node that was killed, or could not ship for another
+    reason, has its time for that afterwards.
     """
     return any(
         one.what.partition(" ")[0] in kinds
         and (node is None or one.node in ("", node))
-        and one.begin - SHIP_SECONDS <= write.end
+        and one.begin - SHIP_SECONDS <= _undisturbed(scene, write, one.node)
         and write.begin <= one.end + SHIP_SECONDS
         for one in scene.disturbances
     )
+
+
+def _undisturbed(scene: Scene, write: Call, node: str) -> float:
+    """Return from when on a node had all it needs to ship a write of its own."""
+    since = write.end
+    for one in sorted(scene.disturbances, key=lambda one: one.begin):
+        hinders = one.what.partition(" ")[0] in CUTS_OFF and one.node in ("", node)
+        if hinders and write.end - SHIP_SECONDS <= one.begin <= since + SHIP_SECONDS:
+            since = max(since, one.end)
+    return since
 
 
 def nothing_twice(scene: Scene) -> Found:

@@ -36,12 +36,10 @@ class Handover:
         """
         end = self._parts.clock.monotonic() + seconds
         with self._claims.moving(names) as leaving:
-            here = self._residents.all()
-            jobs = [
-                (branch, self._parts.lanes.submit(branch.queue, branch.hand_over))
-                for branch in here
-                if branch.database in set(leaving)
-            ]
+            wanted = set(leaving)
+            here = [one for one in self._residents.all() if one.database in wanted]
+            submit = self._parts.lanes.submit
+            jobs = [(branch, submit(branch.queue, branch.hand_over)) for branch in here]
             for branch, job in jobs:
                 left = max(0.0, end - self._parts.clock.monotonic())
                 if not self._done(branch, partial(job.wait, left, f"{branch.name}: handing over")):
