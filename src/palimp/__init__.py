@@ -72,18 +72,6 @@ from .api import (
     Written,
 )
 from .client import (
-    AsyncClient,
-    AsyncDocuments,
-    AsyncDocumentsReading,
-    AsyncKeySpace,
-    AsyncKeySpaceReading,
-    AsyncPastProfile,
-    AsyncProfile,
-    AsyncReviewBranch,
-    AsyncSession,
-    AsyncTranscript,
-    AsyncVectors,
-    AsyncVectorsReading,
     Client,
     Documents,
     DocumentsReading,
@@ -111,6 +99,20 @@ from .points import Point
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .client import (
+        AsyncClient,
+        AsyncDocuments,
+        AsyncDocumentsReading,
+        AsyncKeySpace,
+        AsyncKeySpaceReading,
+        AsyncPastProfile,
+        AsyncProfile,
+        AsyncReviewBranch,
+        AsyncSession,
+        AsyncTranscript,
+        AsyncVectors,
+        AsyncVectorsReading,
+    )
     from .client.transports import Transport
 
 __all__ = [
@@ -210,6 +212,19 @@ __all__ = [
 ]
 
 
+def __getattr__(name: str) -> Any:
+    # The asynchronous client is imported by who asks for it: most programs use the other one.
+    if not name.startswith("Async") or name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import client
+
+    return getattr(client, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def connect(
     url: str | None = None,
     *,
@@ -245,6 +260,7 @@ def connect_async(
     timeout: float = 30.0,
 ) -> AsyncClient:
     """Return a client of a node like `connect`, for an event loop: `async with connect_async()`."""
+    from .client import AsyncClient
     from .client.settings import connection
     from .client.transports.remote import AsyncRemote
 
@@ -268,6 +284,7 @@ def open(path: str | os.PathLike[str] | None = None, /, **settings: Any) -> Clie
 
 def open_async(path: str | os.PathLike[str] | None = None, /, **settings: Any) -> AsyncClient:
     """Open a folder like `open`, for an event loop: `async with open_async(...) as mem`."""
+    from .client import AsyncClient
     from .client.transports.threaded import Threaded
 
     return AsyncClient(Threaded(_folder(path, settings)))

@@ -257,6 +257,17 @@ def test_what_was_only_on_a_lost_disk_may_be_gone() -> None:
     assert check(run) == []
 
 
+def test_a_node_that_was_killed_has_its_time_to_ship_before_its_disk_is_lost() -> None:
+    run = sound()
+    lose(run)
+    run.disturbances.append(Disturbance(what="disk", node="a", begin=30.0, end=30.0))
+    assert check(run) != []
+    run.disturbances.append(Disturbance(what="kill", node="a", begin=4.0, end=16.0))
+    assert check(run) == []
+    run.disturbances[-1].node = "b"
+    assert check(run) != []
+
+
 def test_what_was_in_doubt_may_be_there_or_not() -> None:
     run = sound()
     run.calls[2].outcome = "maybe"

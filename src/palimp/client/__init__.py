@@ -5,20 +5,8 @@
 
 from __future__ import annotations
 
-from ._async import (
-    AsyncClient,
-    AsyncDocuments,
-    AsyncDocumentsReading,
-    AsyncKeySpace,
-    AsyncKeySpaceReading,
-    AsyncPastProfile,
-    AsyncProfile,
-    AsyncReviewBranch,
-    AsyncSession,
-    AsyncTranscript,
-    AsyncVectors,
-    AsyncVectorsReading,
-)
+from typing import TYPE_CHECKING, Any
+
 from ._sync import (
     Client,
     Documents,
@@ -33,6 +21,22 @@ from ._sync import (
     Vectors,
     VectorsReading,
 )
+
+if TYPE_CHECKING:
+    from ._async import (
+        AsyncClient,
+        AsyncDocuments,
+        AsyncDocumentsReading,
+        AsyncKeySpace,
+        AsyncKeySpaceReading,
+        AsyncPastProfile,
+        AsyncProfile,
+        AsyncReviewBranch,
+        AsyncSession,
+        AsyncTranscript,
+        AsyncVectors,
+        AsyncVectorsReading,
+    )
 
 __all__ = [
     "AsyncClient",
@@ -60,3 +64,12 @@ __all__ = [
     "Vectors",
     "VectorsReading",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported by who asks for it: most programs use the other one.
+    if not name.startswith("Async") or name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import _async
+
+    return getattr(_async, name)

@@ -25,7 +25,6 @@ from .described import BranchInfo, Checkpoint, Exported, Forked, described
 from .driver import Outside, drive
 from .files import BranchFiles
 from .gauges import Gauges, measure
-from .handover import Handover
 from .keeper import Keeper
 from .lanes import LaneQueue, Lanes
 from .local_database import Repeat, Template
@@ -47,6 +46,7 @@ from .wal import committed_image
 if TYPE_CHECKING:
     from .erasing import Erasing
     from .following import Following
+    from .handover import Handover
     from .renewing import Renewing
     from .verify import Verification
 
@@ -121,6 +121,8 @@ class Engine:
         self._removing = Removing(self._parts, self._residents, self._lookup, self._past)
         self.handover: Handover | None = None
         if self._parts.claims is not None:
+            from .handover import Handover
+
             self.handover = Handover(self._parts, self._residents, self._parts.claims)
         # One after the other: they are not urgent, and may be many.
         self._left_lane = LaneQueue()

@@ -16,7 +16,6 @@ from ..engine import Address, Engine
 from ..errors import Unavailable
 from ..forks import importing
 from ..ids import random_id
-from ..lease import Leases, Peer
 from ..observe import Metrics, logger
 from ..operations import CALLER, OWNER, Access, Context, Principal, dispatch
 from ..operations.embedding import Embedding
@@ -42,6 +41,7 @@ from .timer import Timer
 if TYPE_CHECKING:
     from ..catalog.sql_catalog import SqlCatalog
     from ..governance import Policies
+    from ..lease import Leases
     from ..operations.usage import Catalog, Usage
     from ..security.keyring import Keys
     from ..security.keys import SigningKey
@@ -217,6 +217,7 @@ class Node:
         """
         if self.cluster is None:
             return
+        from ..lease import Peer
         from .leasing import advertised
 
         me = Peer(

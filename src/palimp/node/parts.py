@@ -13,7 +13,6 @@ from ..engine import Engine
 from ..errors import Invalid
 from ..governance import Policies
 from ..ids import check_name
-from ..lease import Leases
 from ..observe import Metrics, logger
 from ..operations.auditing import Audit
 from ..profile import check_schema, complete, prepare
@@ -23,6 +22,7 @@ from .folder import Folder
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from ..lease import Leases
     from ..models.language import LanguageModel
     from ..models.lazy import LazyEmbedder
     from ..operations.usage import Catalog

@@ -24,11 +24,11 @@ from ..profile import Embedder, PlainSealer, Sealer
 from .access import OWNER, Access, Principal
 from .auditing import Audit
 from .embedding import Embedding
-from .owners import Owners
 
 if TYPE_CHECKING:
     from ..governance.document import Effective
     from ..models.language import LanguageModel
+    from .owners import Owners
     from .redacting import Screen
 
 __all__ = ["Context", "Readable"]
