@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -48,6 +49,8 @@ FILL_IN_PASSING = 256
 _SLICE_ROWS = 16
 _SLICE_CHARS = 2_000
 _SLICES_LOOKED_AT = 16
+# While it rests, it looks so often whether somebody waits.
+_STEP_SECONDS = 0.01
 # While nobody else writes, and for a model that is not local: what one call of it takes.
 _BATCH = 128
 # To step over so many rows at every look costs more than writing down that none of them is missing.
@@ -77,6 +80,18 @@ class _Turn:
         self.took: deque[float] = deque(maxlen=_SLICES_LOOKED_AT)
         # Until when no read tries to store vectors in passing.
         self.refused_until = float("-inf")
+
+    @contextmanager
+    def taken(self, seconds: float = -1) -> Iterator[bool]:
+        """Have the turn, where it is free within so many seconds; yields whether it was."""
+        self.waiting.append(None)
+        taken = self.lock.acquire(timeout=seconds)
+        self.waiting.pop()
+        try:
+            yield taken
+        finally:
+            if taken:
+                self.lock.release()
 
 
 class Filled(NamedTuple):
@@ -177,7 +192,14 @@ class _Work:
         took = self.turn.took
         took.append(_clock.monotonic() - since)
         # Beside others a slice takes longer because it waits for them: that is no work of its own.
-        return self.context.embedding.rest(self.context.metrics, min(took), self.pause)
+        return self.context.embedding.rest(self.context.metrics, min(took), self._pause)
+
+    def _pause(self, seconds: float) -> bool:
+        """Pause for so long; False where it is to end, or somebody waits for the turn by now."""
+        goes_on = self.pause(min(seconds, _STEP_SECONDS))
+        while goes_on and (seconds := seconds - _STEP_SECONDS) > 0:
+            goes_on = not self.turn.waiting and self.pause(min(seconds, _STEP_SECONDS))
+        return goes_on
 
     def _outage(self, error: Error) -> _Outage:
         self.context.embedding.failed(error, self.context.clock.now_ms())
@@ -202,7 +224,7 @@ def fill_in_passing(context: Context, database: Branch) -> None:
     try:
         for corpus in CORPORA:
             if left > 0:
-                with work.turn.lock:
+                with work.turn.taken():
                     left -= _embed_batch(work, corpus, left, None, sliced=False)
     except (_Outage, _Switched):
         # It is noted, or what was to be embedded is there no more: words find what they find.
@@ -224,32 +246,40 @@ def embed_now(
     """
     work = _Work(context, database)
     until = _clock.monotonic() + WAIT_SECONDS_MAX
-    turn = work.turn
-    if not turn.lock.acquire(timeout=WAIT_SECONDS_MAX):
-        return f"not embedded yet: others were being embedded for {WAIT_SECONDS_MAX} s"
     try:
-        while True:
-            embedder = work.embedder()
-            if embedder is None:
-                return f"not embedded: {_why_not(context, work.address)}"
-            name = work.name(embedder)
-            rows = _lacking(work, corpus, name, handles)
-            if not rows:
-                return None
-            if _clock.monotonic() > until:
-                return f"not embedded yet: it takes longer than {WAIT_SECONDS_MAX} s"
-            vectors = work.vectors(embedder, name, rows)
-            try:
-                work.store(corpus, name, rows, vectors)
-            except _Switched:
-                work.attach()
+        with work.turn.taken(WAIT_SECONDS_MAX) as taken:
+            if not taken:
+                return f"not embedded yet: others were being embedded for {WAIT_SECONDS_MAX} s"
+            return _embed_these(work, corpus, handles, until)
     except _Outage as outage:
         return f"not embedded yet: {outage.error}"
     except Error as error:
         # What was to be written is written; nobody is to take this for a write that failed.
         return f"not embedded yet: {error}"
-    finally:
-        turn.lock.release()
+
+
+def _embed_these(
+    work: _Work,
+    corpus: Corpus,
+    handles: Callable[[apsw.Connection], Sequence[int]],
+    until: float,
+) -> str | None:
+    """Do that while having the turn."""
+    while True:
+        embedder = work.embedder()
+        if embedder is None:
+            return f"not embedded: {_why_not(work.context, work.address)}"
+        name = work.name(embedder)
+        rows = _lacking(work, corpus, name, handles)
+        if not rows:
+            return None
+        if _clock.monotonic() > until:
+            return f"not embedded yet: it takes longer than {WAIT_SECONDS_MAX} s"
+        vectors = work.vectors(embedder, name, rows)
+        try:
+            work.store(corpus, name, rows, vectors)
+        except _Switched:
+            work.attach()
 
 
 def status(context: Context, target: Target, _request: GetEmbedding) -> EmbedStatus:
@@ -351,10 +381,7 @@ def _embed_corpora(work: _Work, limit: int | None, model: str | None) -> None:
         stored = 1
         while stored and (limit is None or work.stored < limit):
             size = _BATCH if limit is None else min(_BATCH, limit - work.stored)
-            turn = work.turn
-            turn.waiting.append(None)
-            with turn.lock:
-                turn.waiting.pop()
+            with work.turn.taken():
                 stored = _embed_batch(work, corpus, size, model, sliced=True)
             if stored and not work.pause(0.0):
                 return

@@ -19,6 +19,7 @@ from palimp.node import Node, load_settings
 from palimp.node import background as background_module
 from palimp.node.background import Background
 from palimp.observe import Metrics
+from palimp.operations import vectors
 from palimp.operations.embedding import Embedding
 
 
@@ -277,3 +278,28 @@ def test_closing_waits_for_what_is_under_way_and_refuses_the_rest(tmp_path: Path
         with palimp.open(tmp_path / "m", embed_provider="none") as again:
             held = {m.id for name in ("a", "b", "c") for m in again.profile(name).list()}
         assert set(acknowledged) <= held
+
+
+def test_a_read_that_waits_ends_a_rest(tmp_path: Path) -> None:
+    with palimp.open(tmp_path / "m", embed_provider="none") as mem:
+        mem.profile("a").remember("one")
+    node = Node(load_settings({"data_dir": str(tmp_path / "m"), "embed_provider": "none"}, {}))
+    try:
+        with node.context.engine.use(Address("default", "a"), create=False) as branch:
+            assert branch is not None
+            paused: list[float] = []
+
+            def pause(seconds: float) -> bool:
+                paused.append(seconds)
+                if len(paused) == 3:
+                    work.turn.waiting.append(None)
+                return True
+
+            work = vectors._Work(node.context, branch, pause)
+            assert not work._pause(60.0)
+            assert len(paused) == 3
+            work.turn.waiting.clear()
+            assert work._pause(0.05)
+            assert sum(paused[3:]) == pytest.approx(0.05)
+    finally:
+        node.close()
