@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ def test_nothing_shows_what_is_erased_in_any_schedule() -> None:
     starts = range(FIRST_SEED, FIRST_SEED + SCHEDULES, CHUNK)
     sizes = [min(CHUNK, FIRST_SEED + SCHEDULES - start) for start in starts]
     totals: dict[str, int] = {}
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+    # Not forked: what other tests left in this process would be in every schedule.
+    fresh = get_context("spawn")
+    with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=fresh) as pool:
         for counts, failure in pool.map(run_chunk, starts, sizes):
             assert failure is None, failure
             for name, number in counts.items():

@@ -11,6 +11,7 @@ import os
 import random
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +242,9 @@ def test_invariants_hold_in_every_schedule() -> None:
     starts = range(first, first + count, CHUNK)
     sizes = [min(CHUNK, first + count - start) for start in starts]
     totals: dict[str, int] = {}
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+    # Not forked: what other tests left in this process would be in every schedule.
+    fresh = get_context("spawn")
+    with ProcessPoolExecutor(max_workers=os.cpu_count(), mp_context=fresh) as pool:
         for counts, failure in pool.map(run_chunk, starts, sizes):
             assert failure is None, failure
             for name, number in counts.items():

@@ -49,6 +49,8 @@ def test_leases_are_where_the_settings_say() -> None:
 def test_leases_without_a_place_are_refused(
     given: dict[str, Any], error: type[Exception], says: str
 ) -> None:
+    if given["leases"] == "sql":
+        pytest.importorskip("sqlalchemy")
     with pytest.raises(error, match=says):
         leases(settings(**given))
 
