@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 from collections.abc import Callable
@@ -14,7 +13,6 @@ import pytest
 from palimp.clock import Clock
 from palimp.errors import Unavailable
 from palimp.lease import Leases
-from palimp.lease.single import SingleLeases
 from palimp.observe import Metrics
 
 from .catalog_backends import postgres
@@ -47,22 +45,6 @@ def holds(leases: Leases) -> bool:
     # In this order: see `KeptLeases`.
     deadline, grant = leases.deadline, leases.grant
     return grant > 0 and Clock().boottime() < deadline
-
-
-def test_a_node_that_is_alone_has_everything() -> None:
-    single = SingleLeases("a")
-    assert (single.grant, single.deadline, single.peers()) == (1, math.inf, ())
-    single.start(peer("a"))
-    assert single.claim(NAME) is None
-    assert single.claim(NAME) is None
-    assert single.holder(NAME) == single.ask(NAME) == peer("a")
-    assert (single.peers(), single.held()) == ((peer("a"),), 1)
-    single.drain()
-    single.release([NAME, "acme--never"])
-    assert (single.holder(NAME), single.held()) == (None, 0)
-    single.claim(NAME)
-    single.close()
-    assert single.held() == 0
 
 
 def test_of_claims_that_race_one_wins(world: World) -> None:

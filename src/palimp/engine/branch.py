@@ -573,7 +573,9 @@ class Branch:
         parts = self._parts
         note_fenced(self.name, parts.node, manifest)
         parts.metrics.add("branches_fenced")
-        self._fence = Fence(manifest, parts.clock.monotonic() + parts.options.fenced_pause)
+        # Where there are leases, they say when this node may have it back.
+        pause = parts.options.fenced_pause if parts.claims is None else 0.0
+        self._fence = Fence(manifest, parts.clock.monotonic() + pause)
         self._drop_lane()
 
     def _drop_lane(self) -> None:

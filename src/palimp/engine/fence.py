@@ -29,10 +29,10 @@ def fenced(name: str, node: str, fence: Fence | None, now: float, **details: Any
             **details,
         )
     owner, left = fence.manifest.owner, max(0.0, fence.until - now)
+    back = f", or here again in {left:.0f} s: then this node takes it back" if left else ""
     return Unavailable(
         f"{name} was taken over by node {owner.node if owner else 'none'} (epoch "
-        f"{fence.manifest.epoch}); this node {node} is fenced. Write there, or here again in "
-        f"{left:.0f} s: then this node takes it back",
+        f"{fence.manifest.epoch}); this node {node} is fenced. Write there{back}",
         reason="fenced",
         node=owner.node if owner else None,
         epoch=fence.manifest.epoch,

@@ -41,6 +41,7 @@ from .messages import (
     read_body,
     send_answer,
     send_lines,
+    too_many,
 )
 from .room import Room
 from .workers import Workers
@@ -54,7 +55,6 @@ T = TypeVar("T")
 
 _LOG = logger("http")
 _NO_BODY = ("GET", "DELETE")
-_BUSY_SECONDS = 1.0
 _STOPPING_SECONDS = 1.0
 # What an answer holds is nobody else's, neither a cache's nor a browser's that guesses.
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
@@ -360,12 +360,7 @@ class Api:
                 retry_after=_STOPPING_SECONDS,
             )
         if self._in_flight > self._limits.in_flight:
-            raise Unavailable(
-                f"{self._limits.in_flight:,} requests are under way here already; repeat it later",
-                code="overloaded",
-                reason="requests",
-                retry_after=_BUSY_SECONDS,
-            )
+            raise too_many(self._limits.in_flight)
 
     def _match(self, asked: _Asked) -> Match:
         if HEADER_PEER in asked.headers:

@@ -26,7 +26,7 @@ from .gateway_link import Head, Links, Lost, Unreached
 from .gateway_pages import Pages, no_nodes
 from .gateway_peers import Peers
 from .gateway_target import Aims
-from .messages import Disconnected, Receive, Scope, Send, joined_headers, send_answer
+from .messages import Disconnected, Receive, Scope, Send, joined_headers, send_answer, too_many
 
 __all__ = ["Gateway"]
 
@@ -222,12 +222,7 @@ class Gateway:
                 retry_after=_RETRY_SECONDS,
             )
         if self._in_flight > self._limits.in_flight:
-            raise Unavailable(
-                f"{self._limits.in_flight:,} requests are under way here already; repeat it later",
-                code="overloaded",
-                reason="requests",
-                retry_after=_RETRY_SECONDS,
-            )
+            raise too_many(self._limits.in_flight)
 
     def _made(self, asked: _Asked) -> dict[str, str]:
         """Return the header with a request id that was made here."""

@@ -21,6 +21,7 @@ __all__ = [
     "send_answer",
     "send_lines",
     "too_large",
+    "too_many",
 ]
 
 Scope = MutableMapping[str, Any]
@@ -29,6 +30,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 # What a client is given its time for, and what waits in this process for a slow one.
 _PIECE_BYTES = 1 << 18
+_BUSY_SECONDS = 1.0
 
 
 class Disconnected(ConnectionError):
@@ -112,6 +114,16 @@ async def send_lines(
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def too_many(limit: int) -> Unavailable:
+    """Return the error for a request that is one too many at a time."""
+    return Unavailable(
+        f"{limit:,} requests are under way here already; repeat it later",
+        code="overloaded",
+        reason="requests",
+        retry_after=_BUSY_SECONDS,
+    )
 
 
 def too_large(size: int, bytes_max: int) -> Invalid:

@@ -281,9 +281,8 @@ def test_a_lease_that_ended_while_a_claim_was_under_way_gives_nothing(two: Two) 
     assert not error.details.get("in_doubt")
 
 
-def test_what_was_left_while_another_only_reads_waits_and_is_recovered_once_it_writes(
-    two: Two,
-) -> None:
+def killed_while_another_reads(two: Two) -> tuple[Engine, ManualLeaser]:
+    """Return node a, started again with a write that was never shipped; b has the claim."""
     put(two.a, "one", durable=True)
     put(two.a, "two")
     two.engines.copy("a", "again")
@@ -292,6 +291,13 @@ def test_what_was_left_while_another_only_reads_waits_and_is_recovered_once_it_w
     again = ManualLeaser(two.leases, "a")
     again.renew()
     started = two.engines(two.store, "again", node="a", clock=two.clock, leaser=again)
+    return started, again
+
+
+def test_what_was_left_while_another_only_reads_waits_and_is_recovered_once_it_writes(
+    two: Two,
+) -> None:
+    started, again = killed_while_another_reads(two)
 
     def ship() -> None:
         started._ship(key_of(two.b))
@@ -321,14 +327,7 @@ def test_what_was_handed_over_is_not_taken_for_left_open(two: Two) -> None:
 
 
 def test_closing_takes_nothing_from_who_has_the_lease(two: Two) -> None:
-    put(two.a, "one", durable=True)
-    put(two.a, "two")
-    two.engines.copy("a", "again")
-    two.renew(20)
-    two.b.hold(P)
-    again = ManualLeaser(two.leases, "a")
-    again.renew()
-    started = two.engines(two.store, "again", node="a", clock=two.clock, leaser=again)
+    started, _ = killed_while_another_reads(two)
     assert words(started) == ["one", "two"]
     two.engines.close(started)
     assert stored(two.store, key_of(two.b)).epoch == 1
