@@ -14,6 +14,7 @@ from typing import NamedTuple
 from .errors import Invalid
 
 __all__ = [
+    "FOREIGN_BYTES_MAX",
     "MAIN",
     "NAMESPACE_CHARS_MAX",
     "PROFILE_CHARS_MAX",
@@ -21,6 +22,8 @@ __all__ = [
     "DatabaseName",
     "ProfileSpec",
     "check_name",
+    "foreign_name",
+    "foreign_text",
     "jitter",
     "memory_id",
     "parse_database_name",
@@ -35,9 +38,12 @@ __all__ = [
 MAIN = "main"
 NAMESPACE_CHARS_MAX = 64
 PROFILE_CHARS_MAX = 128
+FOREIGN_BYTES_MAX = 256
 # Ids are keyed hashes; without encryption the key is this public constant (design section 5).
 PUBLIC_ID_KEY = b"palimp memory id 1"
 _ID_BYTES = 16
+_FOREIGN_PREFIXES = ("x-", "xh-")
+_FOREIGN_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 # Crockford's alphabet, two characters at a time.
 _BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _BASE32_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
@@ -112,6 +118,38 @@ def parse_database_spec(value: str) -> tuple[str, str, str | None]:
     database, at, branch = value.partition("@")
     name = parse_database_name(database)
     return (*name, check_name(branch, "branch") if at else None)
+
+
+def foreign_name(text: str) -> str:
+    """Return the name that stands for an id of another system: any text of 1 to 256 bytes.
+
+    No two ids have one name. An id that is a name itself keeps it, unless it begins as others are
+    written: `x-`, then its bytes, all but a-z and 0-9 as `_` and two hex digits; where that is too
+    long, `xh-` and its hash. Raises `Invalid` for an empty or longer text.
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    if not 1 <= len(data) <= FOREIGN_BYTES_MAX:
+        raise Invalid(f"the id {text!r:.80} has {len(data):,} bytes; 1 to {FOREIGN_BYTES_MAX} fit")
+    plain = len(text) <= PROFILE_CHARS_MAX and "--" not in text and _NAME.match(text)
+    if plain and not text.startswith(_FOREIGN_PREFIXES):
+        return text
+    name = "x-" + "".join(
+        chr(byte) if chr(byte) in _FOREIGN_PLAIN else f"_{byte:02x}" for byte in data
+    )
+    if len(name) <= PROFILE_CHARS_MAX:
+        return name
+    return "xh-" + hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+def foreign_text(name: str) -> str | None:
+    """Return the id that `foreign_name` gave this name; None where only its hash is left."""
+    if name.startswith("xh-"):
+        return None
+    if not name.startswith("x-"):
+        return name
+    first, *escaped = name.removeprefix("x-").split("_")
+    data = first.encode() + b"".join(bytes([int(p[:2], 16)]) + p[2:].encode() for p in escaped)
+    return data.decode("utf-8", "surrogatepass")
 
 
 def memory_id(key: bytes, canonical: bytes) -> str:

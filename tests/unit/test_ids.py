@@ -15,6 +15,8 @@ from palimp.ids import (
     DatabaseName,
     ProfileSpec,
     check_name,
+    foreign_name,
+    foreign_text,
     memory_id,
     parse_database_name,
     parse_profile_spec,
@@ -136,3 +138,38 @@ def test_a_random_uuid_says_that_it_is_one() -> None:
     for text in made:
         parsed = uuid.UUID(text)
         assert (str(parsed), parsed.version, parsed.variant) == (text, 4, uuid.RFC_4122)
+
+
+@given(st.text(min_size=1, max_size=64))
+def test_a_foreign_id_has_one_name_and_comes_back(text: str) -> None:
+    if len(text.encode("utf-8", "surrogatepass")) > 256:
+        return
+    name = foreign_name(text)
+    assert check_name(name, "profile") == name
+    back = foreign_text(name)
+    assert back == text or (back is None and name.startswith("xh-"))
+
+
+def test_foreign_ids_that_look_alike_have_different_names() -> None:
+    ids = [
+        "Ann",
+        "ann",
+        "x-ann",
+        "x-_41nn",
+        "xh-ann",
+        "ann ",
+        "a--b",
+        "ä",
+        "a_",
+        "_a",
+        "x-",
+        "a" * 200,
+    ]
+    ids += ["a" * 128, "a" * 129, "A" * 40, "A" * 50]
+    assert len({foreign_name(one) for one in ids}) == len(ids)
+    assert foreign_name("ann") == "ann"
+    assert foreign_name("pytest_1a") == "pytest_1a"
+    assert foreign_name("Ann") == "x-_41nn"
+    for bad in ("", "a" * 257, "ä" * 129):
+        with pytest.raises(Invalid, match="1 to 256"):
+            foreign_name(bad)

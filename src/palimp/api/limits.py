@@ -8,6 +8,8 @@ __all__ = [
     "ASK_TOKENS_MAX",
     "BATCH_ITEMS_MAX",
     "BODY_BYTES_QUERY_MAX",
+    "CHANGES_DEFAULT",
+    "CHANGES_MAX",
     "COLLECTIONS_MAX",
     "CONTENT_BYTES_MAX",
     "CONTENT_TYPE_BYTES_MAX",
@@ -39,6 +41,8 @@ __all__ = [
     "METADATA_BYTES_MAX",
     "PAGE_DEFAULT",
     "PAGE_MAX",
+    "PICK_CANDIDATES_DEFAULT",
+    "PICK_KEYS_MAX",
     "QUERY_BYTES_MAX",
     "QUESTION_BYTES_MAX",
     "REEMBED_ROWS_MAX",
@@ -141,3 +145,9 @@ WAIT_SECONDS_MAX = 20
 # Of a task on many profiles: what it selects them by.
 TASK_NAMESPACES_MAX = 1_000
 TASK_MATCH_CHARS_MAX = 128
+# Of each list of a diff.
+CHANGES_DEFAULT = 100
+CHANGES_MAX = 10_000
+# What is chosen for an apply or a pick, and shown of a pick that is tried.
+PICK_KEYS_MAX = 1_000
+PICK_CANDIDATES_DEFAULT = 10
