@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install what the tests need and pip cannot: etcd, and what renders and checks the files in deploy/.
+# Install what the tests need and pip cannot: etcd, MariaDB, and what renders and checks deploy/.
 # PostgreSQL, S3 and the rest come from PyPI. Does nothing where it is there; where it cannot, it says
 # what to run, and the tests that need it skip (in CI they fail).
 #
@@ -10,6 +10,7 @@ missing=
 there etcd || missing="$missing etcd-server"
 there go || missing="$missing golang-go"
 there ip || missing="$missing iproute2"
+there mariadbd || missing="$missing mariadb-server"
 there nft || missing="$missing nftables"
 there yamllint || missing="$missing yamllint"
 sources=/usr/share/gocode/src

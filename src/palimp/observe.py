@@ -35,7 +35,8 @@ METRICS: dict[str, Metric] = {
     ),
     "http_requests": Metric(
         "counter",
-        "HTTP requests; operation `none` where the path is of none, status 0 without an answer.",
+        "HTTP requests; operation `none` where the path is of none, a dialect and its route where "
+        "that takes several, status 0 without an answer.",
         ("operation", "status"),
     ),
     "http_request_seconds": Metric(
@@ -71,15 +72,30 @@ METRICS: dict[str, Metric] = {
     ),
     "writes_waiting": Metric("gauge", "Writes that wait for their turn, in all branches."),
     "writes_refused": Metric("gauge", "1 while all writes are refused: backlog or disk space."),
+    "memories_merged": Metric("counter", "Memories brought over from another branch."),
     "memories_written": Metric("counter", "Memories in ingests, also those that were there."),
     "rows_sealed": Metric("counter", "Rows sealed that were plain or under an older key."),
     "fields_unreadable": Metric("counter", "Sealed values that could not be read."),
     "memories_cooled": Metric("counter", "Memories moved to a colder tier, as not used for long."),
+    "governance_runs": Metric(
+        "counter", "Runs of governance that ended, by the task and how.", ("task", "status")
+    ),
+    "governance_decisions": Metric(
+        "counter", "What they did to memories, dry runs left out.", ("action",)
+    ),
+    "governance_degraded": Metric(
+        "counter", "Runs that went on without the strategy that was to be asked.", ("task",)
+    ),
     "memories_swept": Metric("counter", "Memories deleted because a policy says for how long."),
     "memories_moved": Metric(
         "counter",
         "Memories whose time in a state was over: `archived`, `soft_deleted` or `purged`.",
         ("state",),
+    ),
+    "plugin_calls": Metric(
+        "counter",
+        "Calls of plugins of governance: `done`, or the code of the error they ended in.",
+        ("outcome",),
     ),
     "vectors_written": Metric("counter", "Rows that got a vector of the embedder."),
     "recalls_by_channel": Metric(

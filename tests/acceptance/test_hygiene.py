@@ -26,16 +26,22 @@ import pytest
 from palimp.api import OPERATIONS, Operation
 from palimp.api.routes import fill_path, placeholders
 from palimp.api.wire import FILE_TYPES, carries_file
+from palimp.governance.plugins.package import encode_files
 from palimp.security.keys import SigningKey
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "governance" / "plugins"))
 
+from packages import new_key, signed
 from test_serve import Serving, serving
 
 # In names of memories, words of documents, keys; in whatever case and coding it would come out.
 MARK = "MarkedSecretText"
 NAME = MARK.lower()
 WITH_OTEL = importlib.util.find_spec("opentelemetry") is not None
+SIGNER = new_key()
+# A plugin of governance, signed by the mark.
+PLUGIN = encode_files(signed(SIGNER, signer=MARK, metadata={"description": MARK}))
 PLATFORM = "MarkedPlatformKeyOfThisTest"
 WORDS = (NAME, base64.b64encode(MARK.encode()).decode()[:18].lower())
 DB = "/v1/db/acme--alice"
@@ -62,6 +68,13 @@ TURN = {"role": MARK, "content": {MARK: MARK}, "speaker": MARK}
 # In an order in which each finds what it needs; `{id}` is the memory that was written last, and so on.
 GOOD = [
     Call("databases.create", "/v1/databases", {"name": "acme--alice"}),
+    # What governance has something to do with.
+    Call("memories.ingest", f"{MEMORY}/memories", {"memories": [{"text": f"{MARK} 3", "kind": "working", "observed_at": 1}]}),
+    Call("governance.run", f"{MEMORY}/governance/run", {}),
+    Call("governance.consolidate", f"{MEMORY}/governance/consolidate", {}),
+    Call("governance.reflect", f"{MEMORY}/governance/reflect", {"mode": "candidates"}),
+    Call("governance.report", MEMORY + "/governance/runs/{run}"),
+    Call("governance.undo", MEMORY + "/governance/runs/{run}/undo", {}),
     Call("memories.ingest", f"{MEMORY}/memories", {"memories": [MEMORY_BODY]}),
     Call("memories.supersede", MEMORY + "/memories/{id}/supersede", {"memory": {"text": MARK + " 2", "topic_key": MARK}}),
     Call("sessions.append", f"{MEMORY}/sessions/{MARK}/turns", {"turns": [TURN]}),
@@ -75,6 +88,15 @@ GOOD = [
     Call("sync", f"{DB}/sync", {}),
     Call("checkpoints.create", f"{DB}/branches/main/checkpoint", {"name": NAME}),
     Call("branches.fork", f"{DB}/branches", {"name": "trial", "checkpoint": NAME}),
+    Call("branches.diff", f"{DB}/branches/trial/diff"),
+    Call("branches.merge", f"{DB}/branches/main/merge", {"source": "trial"}),
+    Call("branches.apply", f"{DB}/branches/main/apply", {"source": "trial", "ids": ["{id}"]}),
+    Call(
+        "branches.pick",
+        f"{DB}/branches/main/pick",
+        {"source": "trial", "choose": {"ids": ["{id}"]}, "on_conflict": "ours"},
+    ),
+    Call("branches.revert", f"{DB}/branches/main/revert", {"since": NAME, "until": NAME}),
     # What reads.
     Call("memories.get", MEMORY + "/memories/{id}"),
     Call("memories.list", f"{MEMORY}/memories", None, {"topic_key": MARK, "tags": MARK}),
@@ -90,6 +112,7 @@ GOOD = [
     Call("verify", f"{DB}/verify"),
     # What happens to a memory.
     Call("memories.feedback", MEMORY + "/memories/{id}/feedback", {"signal": "useful", "query": MARK}),
+    Call("memories.annotate", MEMORY + "/memories/{id}/annotate", {"metadata": {MARK: MARK}, "tags": [MARK, "more"], "trust": MARK}),
     Call("memories.archive", MEMORY + "/memories/{id}/archive", {"reason": MARK}),
     Call("memories.restore", MEMORY + "/memories/{id}/restore", {"reason": MARK}),
     Call("memories.hold", MEMORY + "/memories/{id}/hold", {"reason": MARK}),
@@ -111,6 +134,10 @@ GOOD = [
     Call("tasks.get", "/v1/tasks/{task}"),
     Call("tasks.cancel", "/v1/tasks/{task}"),
     Call("tasks.retry", "/v1/tasks/{task}/retry", {}),
+    Call("credentials.create", "/v1/credentials", {"dialect": "memoria", "subject": MARK, "name": MARK, "detail": {MARK: MARK}}),
+    Call("credentials.list", "/v1/credentials", None, {"subject": MARK}),
+    Call("credentials.rotate", "/v1/credentials/{credential}/rotate", {}),
+    Call("credentials.revoke", "/v1/credentials/{credential}"),
     Call("embed.reembed", f"{MEMORY}/embed/reembed", {"limit": 10}),
     Call("policy.set_profile", f"{MEMORY}/policy", {"policy": {"encryption": {"fields": True}}}),
     Call("keys.seal_fields", f"{MEMORY}/keys/seal-fields", {"limit": 10}),
@@ -136,6 +163,10 @@ GOOD = [
     Call("policy.set_profile", f"{MEMORY}/policy", {"policy": {"memory": {"task_ttl_max_secs": 3600}, "encryption": {"fields": True}}}),
     Call("tokens.mint_database", "/v1/databases/acme--alice/tokens", {"scope": "write"}),
     Call("tokens.mint_namespace", "/v1/namespaces/acme/tokens", {"scope": "admin"}),
+    Call("plugins.add_signer", "/v1/plugins/signers", {"signer": MARK, "public_key": SIGNER.public}),
+    Call("plugins.publish", "/v1/plugins", {"files": PLUGIN}),
+    Call("plugins.activate", "/v1/plugins/domains/governance/activate", {"plugin_key": "governance:calm:v1", "version": "1.0.0", "binding": MARK, "subject": MARK}),
+    Call("plugins.remove_signer", f"/v1/plugins/signers/{MARK}"),
     Call("databases.delete", "/v1/databases/acme--copy"),
     Call("namespaces.delete", "/v1/namespaces/acme"),
 ]  # fmt: skip
@@ -247,8 +278,13 @@ class Caller:
             self.ids["review"] = (found["review"] or {}).get("review", "")
         if call.operation == "erasures.create":
             self.ids["erasure"] = answer.json()["id"]
+        if call.operation == "governance.run":
+            self.ids["run"] = answer.json()["id"]
         if call.operation == "tasks.create":
             self.ids["task"] = answer.json()["id"]
+        if call.operation in ("credentials.create", "credentials.rotate"):
+            self.ids["credential"] = answer.json()["id"]
+            self.tokens.append(answer.json()["secret"])
         if call.operation.startswith("tokens."):
             self.tokens.append(answer.json()["token"])
         if call.operation == "sync":

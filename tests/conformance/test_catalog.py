@@ -24,9 +24,9 @@ from palimp.catalog.schema import REVISIONS
 from palimp.clock import Clock, ManualClock, parse_ms
 from palimp.errors import Unavailable
 
-from .catalog_backends import PostgreSQL, postgres, url
+from .catalog_backends import PostgreSQL, mariadb, postgres, url
 
-__all__ = ["postgres", "url"]
+__all__ = ["mariadb", "postgres", "url"]
 
 LATEST = REVISIONS[-1]
 NOON = "2026-03-02T12:00:00Z"

@@ -18,9 +18,9 @@ from palimp.catalog.locks import Held, Lock, Locks, NoLocks
 from palimp.clock import Clock, ManualClock
 from palimp.errors import Invalid, Unavailable
 
-from .catalog_backends import PostgreSQL, postgres, url
+from .catalog_backends import PostgreSQL, mariadb, postgres, url
 
-__all__ = ["postgres", "url"]
+__all__ = ["mariadb", "postgres", "url"]
 
 
 @pytest.fixture

@@ -266,3 +266,29 @@ def test_sql_keeps_what_it_compares_with_and_what_it_removes_by(
     assert done.note == "redacted: password_assign (1)"
     rows = list(do(alice.sql("SELECT b FROM t WHERE a > 3 ORDER BY a")))
     assert rows == [("x",), ("[password_assign]",)]
+
+
+def test_memorias_rules_are_those_of_the_service_and_look_at_texts_alone(
+    do: Any, client: Any, alice: Any
+) -> None:
+    rules = {"secrets": "refuse", "personal": "redact", "rules": "memoria"}
+    do(client.set_policy("default", {"redaction": rules}))
+    done = do(
+        alice.remember(
+            f"{MAIL}, 5551234567, 123-45-6789, 4111111111111112",
+            session="bench-1700000000-l1",
+            metadata={"at": 1700000000000, "from": MAIL},
+        )
+    )
+    kept = do(alice.get(done.id))
+    assert kept.text == "[email], [phone], [ssn], [card]"
+    assert kept.session == "bench-1700000000-l1"
+    assert kept.metadata == {"at": 1700000000000, "from": "[email]"}
+    with pytest.raises(Invalid, match=r"password_assign \(1\) in text") as caught:
+        do(alice.supersede(done.id, "the secret: swordfish"))
+    assert caught.value.details["labels"] == ["password_assign"]
+    assert do(alice.remember("a key: gh" + "p_" + "a1" * 18)).note is None
+    with pytest.raises(Invalid, match=r"redaction\.rules is for a namespace as a whole"):
+        do(client.set_policy("default", {"redaction": {"rules": "standard"}}, "alice"))
+    with pytest.raises(Invalid, match="rules"):
+        do(client.set_policy("default", {"redaction": {"rules": "none"}}))

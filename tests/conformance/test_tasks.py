@@ -17,9 +17,9 @@ from palimp.catalog.task_rows import Item, NewTask, Progress, TaskRow
 from palimp.clock import Clock
 from palimp.errors import Invalid, NotFound, Unconfigured
 
-from .catalog_backends import postgres, url
+from .catalog_backends import mariadb, postgres, url
 
-__all__ = ["postgres", "url"]
+__all__ = ["mariadb", "postgres", "url"]
 
 pytest.importorskip(
     "sqlalchemy", reason="sqlalchemy is not installed (pip install 'palimp[server]')"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from palimp.catalog import open_catalog
 from palimp.cli import gateway, workers
 from palimp.clock import ManualClock
 from palimp.lease import Peer
@@ -33,6 +34,15 @@ def settings(**given: Any) -> Any:
 def leases(**given: Any) -> Callable[[Path], object]:
     """Make the leases of a node that has no catalog."""
     return lambda _: make_leases(settings(**given), "s", "a", None, ManualClock(), Metrics())
+
+
+def on_mysql(_: Path) -> None:
+    """Ask for leases in a catalog on MySQL, which nobody is asked for that."""
+    catalog = open_catalog("mysql://127.0.0.1:9/x", ManualClock())
+    try:
+        make_leases(settings(leases="sql"), "s", "a", catalog, ManualClock(), Metrics())
+    finally:
+        catalog.close()
 
 
 def refusing(path: Path) -> None:
@@ -112,6 +122,7 @@ STARTS: dict[str, tuple[str, Callable[[Path], object]]] = {
         "PALIMP_LEASES=sql needs PALIMP_CATALOG_URL",
         leases(leases="sql"),
     ),
+    "sql with one that keeps none": ("PALIMP_LEASES=sql is for PostgreSQL", on_mysql),
     "sql with one that is down": (
         "leases are kept in the database of PALIMP_CATALOG_URL, which could not be opened",
         leases(leases="sql", catalog_url="postgresql://127.0.0.1:9/x"),

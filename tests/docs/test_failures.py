@@ -493,6 +493,7 @@ TRIGGERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "kind": ("… is …: …", environment(PALIMP_HOT_CAP="many")),
     "choice": ("… is …: …", environment(PALIMP_AUTH="perhaps")),
     "range": ("… is …; give … to …", environment(PALIMP_HOT_CAP="0")),
+    "rate": ("… is …; give requests and seconds", environment(PALIMP_KEY_RATE_LIMIT="60")),
     "short key": (
         "… has fewer than … characters; use a longer secret",
         environment(PALIMP_PLATFORM_KEY="x"),
@@ -635,7 +636,7 @@ TRIGGERS: dict[str, tuple[str, Callable[[Path], object]]] = {
         "/metrics needs the extra",
         without("prometheus_client", metrics),
     ),
-    "catalog": ("PALIMP_CATALOG_URL …", catalog("mysql://x")),
+    "catalog": ("PALIMP_CATALOG_URL …", catalog("oracle://x")),
     "catalog of no file": ("PALIMP_CATALOG_URL …", catalog("sqlite:///:memory:")),
     **STARTS,
 }

@@ -105,7 +105,7 @@ class Life:
     def _written(self, text: str) -> Any:
         topic = self.random.choice(_TOPICS)
         session = self.random.choice((None, *_SESSIONS))
-        return self.profile.remember(text, topic=topic, session=session)
+        return self.profile.remember(text, topic=topic, session=session, entities=["Rome"])
 
     def _secret(self, filler: str = "") -> None:
         words = [self._word() for _ in range(3)]
@@ -113,6 +113,11 @@ class Life:
         text = f"{words[0]} the {words[1]} {filler}{words[2]}"
         given: dict[str, Any] = {"topic": topic} if topic else {}
         source = self._word()
+        # One is named and stands in no text.
+        words.append(self._word())
+        known = [one.id for one in self.profile.list()][:1]
+        given["relations"] = [{"to": identity, "type": "causal"} for identity in known]
+        given["entities"] = [words[-1], "Rome"]
         done = self.profile.remember(text, session=session, source=source, **given)
         self.secrets.append(
             {"id": done.id, "topic": topic, "session": None, "source": source, "words": words}

@@ -173,6 +173,7 @@ from .lifecycle import (
 )
 from .memories import (
     MEMORY_TYPES,
+    EntityInput,
     Filters,
     Forget,
     Forgotten,
@@ -188,6 +189,9 @@ from .memories import (
     MemoryInput,
     MemoryPage,
     MemoryType,
+    Origin,
+    RelationInput,
+    Scalar,
     Supersede,
     Tier,
     Wait,
@@ -238,6 +242,7 @@ from .recall import (
     RecallRequest,
     estimate_tokens,
 )
+from .relations import Entity, NewRelation, Relation
 from .sessions import (
     Append,
     Appended,
@@ -346,6 +351,8 @@ __all__ = [
     "EmbedStatus",
     "EndSession",
     "EndedSession",
+    "Entity",
+    "EntityInput",
     "Erase",
     "Erasure",
     "ErasurePage",
@@ -448,9 +455,11 @@ __all__ = [
     "NamespaceKeysInfo",
     "NamespacePage",
     "NamespacePolicy",
+    "NewRelation",
     "NodeInfo",
     "Operation",
     "Options",
+    "Origin",
     "Outcome",
     "PeerInfo",
     "PointPage",
@@ -473,6 +482,8 @@ __all__ = [
     "Reembedded",
     "Reencrypt",
     "Reencrypted",
+    "Relation",
+    "RelationInput",
     "ReleaseMemory",
     "RestoreMemory",
     "Restored",
@@ -489,6 +500,7 @@ __all__ = [
     "Rows",
     "RunErasure",
     "RunSql",
+    "Scalar",
     "Scope",
     "SealFields",
     "SearchTurns",

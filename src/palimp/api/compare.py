@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from .base import Request, Result
 from .limits import CHANGES_DEFAULT, PICK_CANDIDATES_DEFAULT
 from .memories import Memory
@@ -13,7 +15,9 @@ __all__ = [
     "ROWS",
     "ApplyChanges",
     "Change",
+    "ChangeKind",
     "Chosen",
+    "ConflictKind",
     "Diff",
     "DiffBranches",
     "MemoryConflict",
@@ -21,6 +25,7 @@ __all__ = [
     "MergeStrategy",
     "Merged",
     "NotMerged",
+    "Outcome",
     "Pick",
     "PickCandidate",
     "Picked",
@@ -36,6 +41,7 @@ Resolution = Literal["abort", "ours", "theirs"]
 MergeStrategy = Literal["merge", "append", "accept"]
 ChangeKind = Literal["added", "updated", "removed"]
 ConflictKind = Literal["changed", "removed", "topic"]
+Outcome = Literal["apply", "skip", "conflict"]
 
 
 class Change(Result, frozen=True, kw_only=True):
@@ -117,7 +123,7 @@ class Merge(Request, frozen=True, kw_only=True):
     source: str
     strategy: MergeStrategy = "merge"
     on_conflict: Resolution = "abort"
-    resolve: dict[str, Side] = {}
+    resolve: dict[str, Side] = msgspec.field(default_factory=dict)
     expect_txid: int | None = None
     expect_source_txid: int | None = None
     dry_run: bool = False
@@ -163,7 +169,7 @@ class ApplyChanges(Request, frozen=True, kw_only=True):
 
     source: str
     ids: tuple[str, ...]
-    resolve: dict[str, Side] = {}
+    resolve: dict[str, Side] = msgspec.field(default_factory=dict)
     expect_txid: int | None = None
     dry_run: bool = False
 
@@ -207,7 +213,7 @@ class PickCandidate(Result, frozen=True, kw_only=True):
     """
 
     memory: Memory
-    outcome: Literal["apply", "skip", "conflict"]
+    outcome: Outcome
     exists: bool
     score: float | None = None
 
@@ -230,7 +236,7 @@ class Picked(Result, frozen=True, kw_only=True):
 
 
 class Revert(Request, frozen=True, kw_only=True):
-    """Take back what this branch changed between the points `since` and `until`; keep what is newer.
+    """Take back what this branch changed between two points, `since` and `until`; keep the rest.
 
     What was changed again after `until` is a conflict, decided as in a merge: `ours` leaves it as
     it is now, `theirs` makes it what it was at `since`.
@@ -239,7 +245,7 @@ class Revert(Request, frozen=True, kw_only=True):
     since: str
     until: str
     on_conflict: Resolution = "abort"
-    resolve: dict[str, Side] = {}
+    resolve: dict[str, Side] = msgspec.field(default_factory=dict)
     expect_txid: int | None = None
     dry_run: bool = False
 

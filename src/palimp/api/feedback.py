@@ -7,7 +7,14 @@ from typing import Literal
 from .base import Request, Result
 from .operation import PROFILE, row
 
-__all__ = ["ROWS", "FeedbackGiven", "GiveFeedback", "Signal"]
+__all__ = [
+    "ROWS",
+    "FeedbackGiven",
+    "FeedbackSummary",
+    "GiveFeedback",
+    "Signal",
+    "SummarizeFeedback",
+]
 
 Signal = Literal["useful", "irrelevant", "outdated", "wrong"]
 
@@ -38,6 +45,22 @@ class FeedbackGiven(Result, frozen=True, kw_only=True):
     txid: int
 
 
+class SummarizeFeedback(Request, frozen=True, kw_only=True):
+    """Count all that was said of the memories that are there."""
+
+
+class FeedbackSummary(Result, frozen=True, kw_only=True):
+    """How often each signal was given, about all memories and about those of each `trust`.
+
+    `by_trust` has the 100 kinds of trust most was said of; the name is empty of those without.
+    """
+
+    total: int
+    by_signal: dict[Signal, int]
+    by_trust: dict[str, dict[Signal, int]]
+    txid: int
+
+
 ROWS = (
     row(
         "memories.feedback",
@@ -46,5 +69,13 @@ ROWS = (
         FeedbackGiven,
         "write writes idempotent",
         "Say whether a memory was useful, irrelevant, outdated or wrong; recall ranks by it.",
+    ),
+    row(
+        "feedback.summary",
+        f"GET {PROFILE}/feedback",
+        SummarizeFeedback,
+        FeedbackSummary,
+        "read",
+        "Count what was said of the memories of a profile, by signal and by trust.",
     ),
 )

@@ -31,7 +31,9 @@ __all__ = [
     "SkippedMemory",
 ]
 
-MemoryState = Literal["active", "archived", "soft_deleted", "hard_delete_pending", "purged"]
+MemoryState = Literal[
+    "active", "archived", "quarantined", "soft_deleted", "hard_delete_pending", "purged"
+]  # fmt: skip
 MemoryMove = Literal["archive", "restore", "delete", "hold", "release"]
 # Why a memory was deleted. What a caller may say comes first, the others say themselves.
 AskedMethod = Literal["user_request", "admin_action", "gdpr_request"]
@@ -43,6 +45,8 @@ EventKind = Literal[
     "revived",
     "superseded",
     "archived",
+    "quarantined",
+    "annotated",
     "restored",
     "soft_deleted",
     "hard_delete_pending",
@@ -60,7 +64,7 @@ class ArchiveMemory(Request, frozen=True, kw_only=True):
 
 
 class RestoreMemory(Request, frozen=True, kw_only=True):
-    """Make an archived or soft-deleted memory active again; its time as an active one begins anew.
+    """Make an archived, quarantined or soft-deleted memory active again, from then on.
 
     `Conflict` once its grace has ended, where the same memory was written again, or where a newer
     one holds its topic.
@@ -224,7 +228,7 @@ ROWS = (
         RestoreMemory,
         MovedMemory,
         "admin writes idempotent",
-        "Make an archived or soft-deleted memory active again.",
+        "Make an archived, quarantined or soft-deleted memory active again.",
     ),
     row(
         "memories.delete",

@@ -13,6 +13,9 @@ __all__ = [
     "COLLECTIONS_MAX",
     "CONTENT_BYTES_MAX",
     "CONTENT_TYPE_BYTES_MAX",
+    "CREDENTIAL_DETAIL_BYTES_MAX",
+    "CREDENTIAL_NAME_BYTES_MAX",
+    "CREDENTIAL_SUBJECT_BYTES_MAX",
     "DERIVED_FROM_MAX",
     "DOCUMENT_BYTES_MAX",
     "DOCUMENT_CONDITIONS_MAX",
@@ -25,8 +28,13 @@ __all__ = [
     "DOCUMENT_SKIP_MAX",
     "DOCUMENT_SORT_PATHS_MAX",
     "EMBEDDING_DIMENSIONS_MAX",
+    "ENTITIES_MAX",
+    "ENTITY_NAME_BYTES_MAX",
     "EXTRACT_BYTES_MAX",
     "EXTRACT_LABEL_BYTES_MAX",
+    "FILTER_METADATA_KEYS_MAX",
+    "FILTER_METADATA_KEY_BYTES_MAX",
+    "FILTER_METADATA_VALUE_BYTES_MAX",
     "FILTER_VALUES_MAX",
     "IMPORT_BYTES_MAX",
     "JSON_DEPTH_MAX",
@@ -43,10 +51,13 @@ __all__ = [
     "PAGE_MAX",
     "PICK_CANDIDATES_DEFAULT",
     "PICK_KEYS_MAX",
+    "PLUGIN_EVENTS_DEFAULT",
+    "PLUGIN_EVENTS_MAX",
     "QUERY_BYTES_MAX",
     "QUESTION_BYTES_MAX",
     "REEMBED_ROWS_MAX",
     "REENCRYPT_OBJECTS_MAX",
+    "RELATIONS_MAX",
     "SEAL_ROWS_MAX",
     "SQL_BYTES_MAX",
     "SQL_CALLS_MAX",
@@ -81,8 +92,16 @@ LABEL_BYTES_MAX = 512
 ABBREVIATION_BYTES_MAX = 64
 TAGS_MAX = 64
 DERIVED_FROM_MAX = 1_000
+# Edges and names that come with one memory.
+RELATIONS_MAX = 64
+ENTITIES_MAX = 64
+ENTITY_NAME_BYTES_MAX = 512
 EMBEDDING_DIMENSIONS_MAX = 8_192
 FILTER_VALUES_MAX = 1_000
+# Of a filter on metadata: how many keys, and how long each and its value as JSON may be.
+FILTER_METADATA_KEYS_MAX = 16
+FILTER_METADATA_KEY_BYTES_MAX = 64
+FILTER_METADATA_VALUE_BYTES_MAX = 1_024
 QUERY_BYTES_MAX = 1_048_576
 # A question that a language model answers, and the memories it is given with it, in tokens.
 QUESTION_BYTES_MAX = 16_384
@@ -151,3 +170,10 @@ CHANGES_MAX = 10_000
 # What is chosen for an apply or a pick, and shown of a pick that is tried.
 PICK_KEYS_MAX = 1_000
 PICK_CANDIDATES_DEFAULT = 10
+# Of a key of another system's client: whose it is, what it is called, what is known of it beside.
+CREDENTIAL_SUBJECT_BYTES_MAX = 256
+CREDENTIAL_NAME_BYTES_MAX = 256
+CREDENTIAL_DETAIL_BYTES_MAX = 4_096
+# Of the events of plugins, of which so many are kept.
+PLUGIN_EVENTS_DEFAULT = 20
+PLUGIN_EVENTS_MAX = 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,7 @@ from .operation import PROFILE, row
 __all__ = [
     "MEMORY_TYPES",
     "ROWS",
+    "EntityInput",
     "Filters",
     "Forget",
     "Forgotten",
@@ -28,6 +29,9 @@ __all__ = [
     "MemoryInput",
     "MemoryPage",
     "MemoryType",
+    "Origin",
+    "RelationInput",
+    "Scalar",
     "Supersede",
     "Tier",
     "Wait",
@@ -40,7 +44,32 @@ MEMORY_TYPES: tuple[MemoryType, ...] = ("fact", "event", "instruction", "task")
 Tier = Literal["hot", "warm", "cold"]
 Status = Literal["created", "duplicate", "revived"]
 # What a write may wait for beyond its commit.
-Wait = Literal["embedded"]
+Wait = Literal["embedded", "related"]
+# Who says that something is so: a caller, a model, or a rule that looked at the words.
+Origin = Literal["given", "model", "rule"]
+Scalar: TypeAlias = str | int | float | bool | None
+
+
+class RelationInput(Request, frozen=True, kw_only=True):
+    """An edge to the memory with the id `to`: its type (a free word) and a weight in [0, 1].
+
+    Types that count more or less in a recall: `causal`, `entity_link`, `temporal`, `consolidation`,
+    `association`, `derived`, `abstraction`.
+    """
+
+    to: str
+    type: str = "association"
+    weight: float = 1.0
+
+
+class EntityInput(Request, frozen=True, kw_only=True):
+    """Something that a memory names: a person, a project, a tool, however it is spelled.
+
+    `type` is a free word (`person`, `repo`, `project`, `tech`, ...), `concept` unless given.
+    """
+
+    name: str
+    type: str | None = None
 
 
 class MemoryInput(Request, frozen=True, kw_only=True):
@@ -56,7 +85,8 @@ class MemoryInput(Request, frozen=True, kw_only=True):
     duplicate, and another one supersedes. `observed_at` is when it was true (ms, UTC, or
     RFC 3339 text). `ttl` (seconds) is for tasks, 24 hours unless given. From `expires_at` on
     nothing shows the memory, of whatever type, and maintenance removes it. `importance` and
-    `confidence` lie in [0, 1]. `embedding` is the caller's own vector.
+    `confidence` lie in [0, 1]. `embedding` is the caller's own vector. `relations` are edges to
+    memories that are there, `entities` what it names; a duplicate brings neither.
     """
 
     text: str
@@ -85,6 +115,8 @@ class MemoryInput(Request, frozen=True, kw_only=True):
     derived_from: tuple[str, ...] = ()
     source_span: tuple[int, int] | None = None
     embedding: tuple[float, ...] | None = None
+    relations: tuple[RelationInput, ...] = ()
+    entities: tuple[EntityInput, ...] = ()
 
 
 class Memory(Result, frozen=True, kw_only=True):
@@ -137,8 +169,10 @@ class Filters(Request, frozen=True, kw_only=True):
     `since` and `until` (inclusive, exclusive) compare `observed_at`, or `created_at` where that is
     missing. Superseded memories are left out unless `include_superseded`, expired ones always.
     `tier` means exactly that tier.
-    `state` is `active` or `archived`; a listing with scope `admin` also shows `soft_deleted` and
-    `hard_delete_pending`.
+    `metadata` (at most 16 keys of letters, digits and `_`) must hold each of these values at its
+    top: 2 is 2.0 and not "2", nor is 1 true; null is a null that is there.
+    `state` is `active`, `archived` or `quarantined`; a listing with scope `admin` also shows
+    `soft_deleted` and `hard_delete_pending`.
     """
 
     types: tuple[MemoryType, ...] = ()
@@ -153,16 +187,20 @@ class Filters(Request, frozen=True, kw_only=True):
     project: str | None = None
     environment: str | None = None
     state: str = "active"
+    trust: str | None = None
     importance_min: float | None = None
     include_superseded: bool = False
     flags: tuple[str, ...] = ()
     tier: Tier | None = None
+    metadata: dict[str, Scalar] | None = None
 
 
 class Ingest(Request, frozen=True, kw_only=True):
     """Write 1 to 1,000 memories in one transaction: all or none.
 
-    With `wait` the answer comes when they have their vectors too, after 20 seconds at the latest.
+    With `wait` the answer comes when they have their vectors too, after 20 seconds at the latest;
+    with `related` when they were also compared with what is near to them, which takes that long at
+    the latest again. `superseded` then has what a near duplicate took the place of by policy, too.
     """
 
     memories: tuple[MemoryInput, ...]

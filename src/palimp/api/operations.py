@@ -8,24 +8,31 @@ beside the requests and results they are about.
 from __future__ import annotations
 
 from . import (
+    annotating,
     ask,
     audit,
     branches,
+    compare,
     control,
+    credentials,
     documents,
     embed,
     erasure,
     extraction,
     feedback,
+    governance,
     keys,
     kv,
     lifecycle,
     memories,
+    plugins,
     policy,
     profiles,
     recall,
+    relations,
     sessions,
     sql,
+    stats,
     subject,
     tasks,
     usage,
@@ -37,7 +44,8 @@ __all__ = ["OPERATIONS"]
 
 # In the order in which people are shown them: what everybody needs first.
 _ROOMS = (
-    memories, feedback, lifecycle, recall, ask, sessions, extraction, documents, kv, vectors, sql,
-    branches, erasure, subject, profiles, control, usage, policy, audit, embed, keys, tasks,
+    memories, annotating, stats, feedback, lifecycle, governance, relations, recall, ask, sessions,
+    extraction, documents, kv, vectors, sql, branches, compare, erasure, subject, profiles, control,
+    usage, policy, audit, embed, keys, tasks, credentials, plugins,
 )  # fmt: skip
 OPERATIONS: dict[str, Operation] = {row.name: row for room in _ROOMS for row in room.ROWS}

@@ -49,6 +49,10 @@ def _check_fields(part: Request) -> None:
             continue
         if isinstance(value, Request) and name not in _anything(type(part)):
             _check_fields(value)
+        elif value.__class__ is tuple and value and isinstance(value[0], Request):
+            # Only a declared field: in JSON of a caller's own a list is what a tuple becomes.
+            for item in value:
+                _check_fields(item)
         else:
             check_json(value, name)
 

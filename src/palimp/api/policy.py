@@ -17,6 +17,7 @@ __all__ = [
     "ErasureRules",
     "GetNamespacePolicy",
     "GetProfilePolicy",
+    "GovernanceRules",
     "HistoryRetention",
     "LifecycleRules",
     "MemoryRules",
@@ -75,6 +76,9 @@ class MemoryRules(Request, frozen=True, kw_only=True):
     Near duplicates are facts, and instructions, whose vectors have a cosine of
     `near_duplicate_min` (0.8 to 1, else 0.95) or more. They are proposed; with `near_duplicates`
     set to `supersede` the newer one takes the older one's place where both share all but the words.
+
+    With `associations` facts and instructions are related to up to three others that are near to
+    them, with `entities` memories are linked with what rules find named in them.
     """
 
     task_ttl_max_secs: int | None = None
@@ -83,6 +87,8 @@ class MemoryRules(Request, frozen=True, kw_only=True):
     superseded_max_count: int | None = None
     near_duplicates: Literal["report", "supersede"] | None = None
     near_duplicate_min: float | None = None
+    associations: bool | None = None
+    entities: bool | None = None
 
 
 class ErasureRules(Request, frozen=True, kw_only=True):
@@ -127,10 +133,14 @@ class RedactionRules(Request, frozen=True, kw_only=True):
     `flag`: it is kept, and the memory says so. `redact`: it is replaced by `[email]` and the like
     before anything of it is kept. `refuse`: the write is refused. Looked at is what users say, on
     every way in; what was there before stays as it is.
+
+    `rules`, of a namespace only, says what counts as either: `standard`, or `memoria` for what the
+    service of that name looks for. That set looks at texts alone, and at no name and no number.
     """
 
     secrets: Redaction | None = None
     personal: Redaction | None = None
+    rules: Literal["standard", "memoria"] | None = None
 
 
 class LifecycleRules(Request, frozen=True, kw_only=True):
@@ -163,6 +173,15 @@ class RankingRules(Request, frozen=True, kw_only=True):
     weights: str | dict[str, float] | None = None
 
 
+class GovernanceRules(Request, frozen=True, kw_only=True):
+    """Whether a node with `PALIMP_GOVERNANCE_ENABLED` looks through the memories by itself.
+
+    What is asked for is done in any case.
+    """
+
+    enabled: bool | None = None
+
+
 class EncryptionRules(Request, frozen=True, kw_only=True):
     """With `fields` what users say is sealed row by row, under a key of the profile.
 
@@ -189,6 +208,7 @@ class Policy(Request, frozen=True, kw_only=True):
     encryption: EncryptionRules | None = None
     lifecycle: LifecycleRules | None = None
     ranking: RankingRules | None = None
+    governance: GovernanceRules | None = None
 
 
 class GetNamespacePolicy(Request, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from .sessions import TurnHit
 
 __all__ = [
     "ROWS",
+    "Channel",
     "Depth",
     "Dropped",
     "Explain",
@@ -25,6 +26,7 @@ __all__ = [
     "estimate_tokens",
 ]
 
+Channel = Literal["topic", "keyword", "vector", "relation"]
 Depth = Literal["low", "medium", "high"]
 
 _QUOTE_HEADER = (
@@ -47,7 +49,12 @@ class RecallRequest(Filters, frozen=True, kw_only=True):
 
     `depth` says which tiers are searched: `low` the hot one, `medium` hot and warm, `high` (else)
     all; where that gives fewer than `k` hits, the next ones too. `weights` is the name of a set
-    (`default`, `memorysync`) or a mapping of factors to weights, else what the policy says.
+    (`default`, `memorysync`, `memoria`) or a mapping of factors to weights, else what the policy
+    says. With `memoria` each time somebody found a memory useful multiplies its score by 1 +
+    `feedback_weight` (0 to 1, else 0.1), each other signal takes half of that, from 0.5 to 2 times.
+
+    `channels` are those that may propose memories, all where none is named. Without `vector` no
+    model is asked.
     """
 
     query: str | None = None
@@ -61,6 +68,8 @@ class RecallRequest(Filters, frozen=True, kw_only=True):
     explain: bool = False
     depth: Depth | None = None
     weights: str | dict[str, float] | None = None
+    channels: tuple[Channel, ...] = ()
+    feedback_weight: float | None = None
 
 
 class Feature(Result, frozen=True, kw_only=True):
@@ -93,7 +102,7 @@ class Dropped(Result, frozen=True, kw_only=True):
 
 
 class Hit(Memory, frozen=True, kw_only=True):
-    """A memory with its `score` in [0, 1] and the channels (topic, keyword, vector) that found it.
+    """A memory with its `score` in [0, 1] (by `memoria` up to 2) and the channels that found it.
 
     `before` and `after` hold neighbouring events of its session, oldest first, when a window was
     asked for.

@@ -5,7 +5,8 @@ safe where the first attempt is recognised, or where doing it twice is as once:
 
     by its request id           every write to a profile, rewind and fork: a repeat is given the
                                 first one's answer
-    by nature                   sync, wake, maintain, policies, tokens, embedding anew, keys
+    by nature                   sync, wake, maintain, policies, tokens, embedding anew, keys,
+                                plugins
     a name that is gone         deletes of branches, checkpoints, databases, namespaces: that a
                                 repeat finds nothing is what was wanted
     a name that is there        a checkpoint, a database: nobody can tell whether the first attempt
@@ -13,7 +14,8 @@ safe where the first attempt is recognised, or where doing it twice is as once:
     not                         import: while the first is still under way a second could begin,
                                 and would replace what was written between the two. Where the
                                 first's node is dead it is repeated, as with a name that is there
-                                ask: a model that answers already would be paid for twice
+                                ask, reflect: a model that answers already would be paid for twice
+                                rotation of a client's key: the new one was in the lost answer
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ from ..errors import Conflict, Error, Invalid, NotFound
 from .base import Request, Result
 from .branches import CheckpointDropped, DeletedBranch
 from .control import DeletedDatabase, DeletedNamespace
+from .credentials import CredentialRevoked
 from .operation import Target
 
 __all__ = ["NO_REPEAT", "WITHOUT_ID", "done_before", "doubtful"]
 
-NO_REPEAT = {"import", "ask"}
+NO_REPEAT = {"import", "ask", "credentials.rotate", "governance.reflect"}
 # Where a repeat may meet the name that the first attempt made, finished or not.
 _MAKES = {"branches.fork", "checkpoints.create", "databases.create", "import"}
 # Where a repeat finds nothing: the code that says so, and the result.
@@ -46,6 +49,10 @@ _REMOVES: dict[str, tuple[str, Callable[[Target, Any], Result]]] = {
         "database_not_found",
         lambda target, _: DeletedDatabase(name=f"{target.namespace}--{target.profile}"),
     ),
+    "credentials.revoke": (
+        "not_found",
+        lambda _, request: CredentialRevoked(id=request.id),
+    ),
     # How many they were, only the answer that was lost has said.
     "namespaces.delete": (
         "database_not_found",
@@ -55,12 +62,17 @@ _REMOVES: dict[str, tuple[str, Callable[[Target, Any], Result]]] = {
 WITHOUT_ID = {"checkpoints.create", "databases.create", "embed.reembed", "maintain", "sync", "wake"}
 # A token that nobody saw is one too many, and harms nobody.
 WITHOUT_ID |= {"tokens.mint_database", "tokens.mint_namespace"}
+WITHOUT_ID |= {"credentials.create"}
 WITHOUT_ID |= {"policy.set_namespace", "policy.set_profile"}
 WITHOUT_ID |= {"erasures.run", "erasures.cancel"}
 # A version of a key that nobody saw is one more, which seals as well as any.
 WITHOUT_ID |= {"keys.rotate", "keys.retire", "keys.retire_masters", "keys.reencrypt"}
 WITHOUT_ID |= {"keys.seal_fields"}
 WITHOUT_ID |= {"tasks.cancel", "tasks.retry", "lifecycle.run"}
+# What is decided once is done, and a second run finds nothing of it.
+WITHOUT_ID |= {"governance.run", "governance.consolidate", "governance.undo"}
+WITHOUT_ID |= {"plugins.add_signer", "plugins.remove_signer"}
+WITHOUT_ID |= {"plugins.publish", "plugins.activate"}
 WITHOUT_ID |= NO_REPEAT | _REMOVES.keys()
 
 

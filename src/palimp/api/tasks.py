@@ -14,6 +14,7 @@ __all__ = [
     "CancelTask",
     "CreateTask",
     "GetTask",
+    "GovernanceTask",
     "LifecycleRun",
     "ListTasks",
     "RetryTask",
@@ -25,7 +26,9 @@ __all__ = [
     "TaskState",
 ]
 
-TaskKind: TypeAlias = Literal["reembed", "verify", "erase", "export", "lifecycle"]
+TaskKind: TypeAlias = Literal["reembed", "verify", "erase", "export", "lifecycle", "governance"]
+# Here and not beside the rest of governance, which most programs never import.
+GovernanceTask: TypeAlias = Literal["hourly", "daily", "weekly", "all"]
 TaskState: TypeAlias = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
@@ -34,10 +37,11 @@ class CreateTask(Request, frozen=True, kw_only=True):
 
     `match` narrows that to profiles with such names (`*` any text, `?` one character). `reembed`
     embeds rows with the model of now, `verify` checks every object, `lifecycle` does what is due of
-    states and expiry. `erase` asks each profile for the erasure in `erase`; `export` puts a file of
-    each under `to` (`file:///folder` at the node that does it, `s3://bucket/prefix`), in a folder
-    named after the task. With `dry_run` profiles are counted, and an erasure says what it would
-    come to.
+    states and expiry, `governance` asks the rules of the task `governance` (with `if_enabled`
+    only where the policy of a profile has that on). `erase` asks each profile for the erasure in
+    `erase`; `export` puts a file of each under `to` (`file:///folder` at the
+    node that does it, `s3://bucket/prefix`), in a folder named after the task. With `dry_run`
+    profiles are counted, and an erasure and a run say what they would come to.
     """
 
     kind: TaskKind
@@ -47,6 +51,8 @@ class CreateTask(Request, frozen=True, kw_only=True):
     dry_run: bool = False
     to: str | None = None
     erase: Erase | None = None
+    governance: GovernanceTask | None = None
+    if_enabled: bool = False
 
 
 class TaskFailure(Result, frozen=True, kw_only=True):

@@ -252,6 +252,8 @@ def _query(operation: Operation, query: bytes) -> dict[str, Any]:
 
 def _value(name: str, text: str, kinds: tuple[Any, ...]) -> Any:
     """Return the text of a query string as what the field takes; a text where it may be one."""
+    if any(getattr(kind, "__origin__", None) is dict for kind in kinds):
+        return _given_json(text, f"{name} in the query string")
     digits = text[1:] if text[:1] == "-" else text
     if int in kinds and digits.isascii() and digits.isdigit() and len(digits) <= _TXID_DIGITS_MAX:
         return int(text)
@@ -273,13 +275,17 @@ def _nothing_left(operation: Operation, given: Collection[str]) -> None:
 def _json(operation: Operation, body: bytes) -> dict[str, Any]:
     if not body:
         return {}
-    try:
-        sent = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid(f"{operation.name}: the body is not JSON: {error}") from error
+    sent = _given_json(body, f"{operation.name}: the body")
     if not isinstance(sent, dict):
         raise Invalid(f"{operation.name}: the body must be a JSON object")
     return sent
+
+
+def _given_json(text: bytes | str, what: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Invalid(f"{what} is not JSON: {error}") from error
 
 
 def _options(headers: Mapping[str, str]) -> Options:
@@ -296,11 +302,18 @@ def _options(headers: Mapping[str, str]) -> Options:
 
 def _pairs(plain: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
-        (name, str(one).lower() if isinstance(one, bool) else str(one))
+        (name, _as_text(one))
         for name, value in plain.items()
         for one in (value if isinstance(value, (list, tuple)) else (value,))
         if one is not None
     ]
+
+
+def _as_text(value: Any) -> str:
+    """Return a value as a query string has it: an object as JSON."""
+    if isinstance(value, dict):
+        return msgspec.json.encode(value).decode()
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @lru_cache(maxsize=256)

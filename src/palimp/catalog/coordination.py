@@ -25,7 +25,10 @@ def now_of(catalog: SqlCatalog) -> ColumnElement[int]:
     if catalog.dialect == "sqlite":
         days = func.julianday("now") - literal_column(str(_UNIX_JULIAN_DAY))
         return cast(func.round(days * literal_column(str(_DAY_MS))), BigInteger)
-    # Not `now()`: in a transaction that waited, that is when it began.
+    # Not `now()`: in a transaction or a statement that waited, that is when it began.
+    if catalog.dialect == "mysql":
+        # A session is in UTC: local time has an hour twice a year.
+        return cast(literal_column("UNIX_TIMESTAMP(SYSDATE(6)) * 1000"), BigInteger)
     seconds = func.extract("epoch", func.clock_timestamp())
     return cast(seconds * 1000, BigInteger)
 
@@ -42,24 +45,26 @@ class SqlLocks:
 
         Who has it keeps its token and has it for longer; who takes it over has a higher one.
         """
-        insert = self._catalog.insert(LOCKS).values(
-            name=name, holder=holder, token=1, expires_at=self._end(seconds)
-        )
         runs = LOCKS.c.expires_at > self._now
         own = LOCKS.c.holder == holder
-        # One statement: of any number that come at once, one finds it free.
-        taken = insert.on_conflict_do_update(
-            index_elements=["name"],
-            set_={
-                "holder": holder,
-                "token": LOCKS.c.token + case((own & runs, 0), else_=1),
-                "expires_at": self._end(seconds),
-            },
-            where=own | ~runs,
-        ).returning(LOCKS.c.token, LOCKS.c.expires_at)
+        # The token first, for what it is decided by changes.
+        taken = (
+            update(LOCKS)
+            .where(LOCKS.c.name == name, own | ~runs)
+            .ordered_values(
+                (LOCKS.c.token, LOCKS.c.token + case((own & runs, 0), else_=1)),
+                (LOCKS.c.holder, holder),
+                (LOCKS.c.expires_at, self._end(seconds)),
+            )
+        )
+        query = select(LOCKS.c.token, LOCKS.c.expires_at).where(LOCKS.c.name == name)
+        new = {"name": name, "holder": holder, "token": 1, "expires_at": self._end(seconds)}
         with self._catalog.changing() as connection:
-            row = connection.execute(taken).one_or_none()
-        return None if row is None else Lock(name, holder, *row)
+            # Of any number that come at once, one finds it free, and one makes it.
+            free = connection.execute(taken).rowcount == 1
+            if not free and not self._catalog.inserts.new(connection, LOCKS, new):
+                return None
+            return Lock(name, holder, *connection.execute(query).one())
 
     def renew(self, lock: Lock, seconds: float) -> bool:
         """Have the lock for longer; False where it had run out, or is another's."""

@@ -24,7 +24,7 @@ def catalog_faults(name: str, secrets: tuple[str, ...] = ()) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+        reason = _said(getattr(error, "orig", None) or error).strip().split("\n")[0]
         for secret in secrets:
             reason = reason.replace(secret, "***")
         raise Unavailable(
@@ -34,3 +34,10 @@ def catalog_faults(name: str, secrets: tuple[str, ...] = ()) -> Iterator[None]:
             reason="catalog",
             retry_after=RETRY_SECONDS,
         ) from None
+
+
+def _said(error: BaseException) -> str:
+    """Return what a driver says; that of MySQL says a number first."""
+    if len(error.args) > 1 and isinstance(error.args[0], int):
+        return f"{error.args[1]} ({error.args[0]})"
+    return str(error)

@@ -22,7 +22,11 @@ _NEEDS = ("sqlalchemy", "alembic")
 _FILE = "catalog.db"
 _SCHEME = re.compile(r"([a-z][a-z0-9+]{0,30})://")
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
-_SHOWN = "give sqlite:////path/of/catalog.db or postgresql://user:password@host:5432/database"
+_MYSQL = ("mysql", "mariadb", "mysql+pymysql", "mariadb+pymysql")
+_SHOWN = (
+    "give sqlite:////path/of/catalog.db, postgresql://user:password@host:5432/database or "
+    "mysql+pymysql://user:password@host:3306/database"
+)
 
 
 def default_url(folder: Path) -> str | None:
@@ -40,14 +44,11 @@ def open_catalog(url: str, clock: Clock) -> SqlCatalog:
     """
     scheme = _SCHEME.match(url)
     kind = scheme[1] if scheme else ""
-    if kind != "sqlite" and kind not in _POSTGRES:
+    if kind not in ("sqlite", *_POSTGRES, *_MYSQL):
         shown = f"is {kind}://..., which this release has no catalog on" if kind else "is no URL"
         raise Invalid(f"PALIMP_CATALOG_URL {shown}; {_SHOWN}")
-    missing = [
-        name
-        for name in (*_NEEDS, *(() if kind == "sqlite" else ("psycopg",)))
-        if importlib.util.find_spec(name) is None
-    ]
+    driver = {"sqlite": (), **dict.fromkeys(_MYSQL, ("pymysql",))}.get(kind, ("psycopg",))
+    missing = [name for name in (*_NEEDS, *driver) if importlib.util.find_spec(name) is None]
     if missing:
         raise Unconfigured(
             f"a catalog needs {' and '.join(missing)}; install it with: pip install "
@@ -57,6 +58,8 @@ def open_catalog(url: str, clock: Clock) -> SqlCatalog:
 
     if kind == "sqlite":
         return SqlCatalog.on_file(_path(url), clock)
+    if kind in _MYSQL:
+        return SqlCatalog.on_mysql(url, clock)
     return SqlCatalog.on_postgresql(url, clock)
 
 

@@ -1,9 +1,10 @@
-"""The catalog on SQLite and PostgreSQL."""
+"""The catalog on SQLite, PostgreSQL and what speaks MySQL's protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,13 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from ..clock import Clock, format_ms
 from ..errors import Invalid, Unavailable
 from .faults import catalog_faults
+from .inserting import Inserts
 from .rows import Batch, DatabaseRow, Indexed, Levels, Span
 from .schema import migrate
 from .tables import DATABASES, META, PENDING, SOURCES, USAGE
@@ -40,6 +41,8 @@ _BUSY_SECONDS = 10
 # Nobody is to wait for long for a database that is in trouble.
 _OPTIONS = "-c statement_timeout=10000 -c lock_timeout=10000"
 _UNACKNOWLEDGED_MS = 10_000
+# In UTC, so that no hour comes twice; what does not fit is refused instead of cut.
+_SESSION = "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'"
 _POOL_SIZE = 2
 _SOURCE_DAYS = 30
 _DAY_MS = 86_400_000
@@ -65,7 +68,7 @@ class SqlCatalog:
         self._clock = clock
         self._secrets = secrets
         self._prepared = False
-        self.insert: Any = (sqlite if engine.dialect.name == "sqlite" else postgresql).insert
+        self.inserts = Inserts(engine.dialect.name)
 
     @classmethod
     def on_file(cls, path: Path, clock: Clock) -> SqlCatalog:
@@ -83,31 +86,48 @@ class SqlCatalog:
     @classmethod
     def on_postgresql(cls, url: str, clock: Clock) -> SqlCatalog:
         """Return the catalog in a database of PostgreSQL; what the URL says wins."""
-        try:
-            parsed = make_url(url).set(drivername="postgresql+psycopg")
-        except (ArgumentError, NoSuchModuleError, ValueError):
-            raise Invalid(
-                "PALIMP_CATALOG_URL cannot be read; give "
-                "postgresql://user:password@host:5432/database, with %40 for an @ in the password"
-            ) from None
         wanted = {
             "connect_timeout": _CONNECT_SECONDS,
             "options": _OPTIONS,
             "application_name": "palimp",
             "tcp_user_timeout": _UNACKNOWLEDGED_MS,
         }
+        return cls._on_server(_parsed(url, "postgresql+psycopg", 5432), wanted, clock)
+
+    @classmethod
+    def on_mysql(cls, url: str, clock: Clock) -> SqlCatalog:
+        """Return the catalog in a database that speaks MySQL's protocol; what the URL says wins."""
+        wanted = {
+            "charset": "utf8mb4",
+            "connect_timeout": _CONNECT_SECONDS,
+            "read_timeout": _BUSY_SECONDS,
+            "write_timeout": _BUSY_SECONDS,
+            "init_command": _SESSION,
+        }
+        # Each statement sees what was committed before it, as on PostgreSQL.
+        how = {"isolation_level": "READ COMMITTED"}
+        found = cls._on_server(_parsed(url, "mysql+pymysql", 3306), wanted, clock, **how)
+        event.listen(found.engine, "connect", partial(_plain_upserts, found.engine))
+        return found
+
+    @classmethod
+    def _on_server(
+        cls, url: URL, wanted: dict[str, object], clock: Clock, **how: Any
+    ) -> SqlCatalog:
         engine = create_engine(
-            parsed,
+            url,
             # After a restart of the server old connections are dead: one is asked before its use.
             pool_pre_ping=True,
             pool_size=_POOL_SIZE,
             pool_timeout=_BUSY_SECONDS,
-            connect_args={n: v for n, v in wanted.items() if n not in parsed.query},
+            connect_args={n: v for n, v in wanted.items() if n not in url.query},
+            **how,
         )
-        host = f"{parsed.host or parsed.query.get('host', 'localhost')}:{parsed.port or 5432}"
-        secrets = (parsed.password, *(v for n, v in parsed.query.items() if "pass" in n))
+        host = f"{url.host or url.query.get('host', 'localhost')}:{url.port}"
+        secrets = (url.password, *(v for n, v in url.query.items() if "pass" in n))
         shown = tuple(one for one in secrets if isinstance(one, str) and one)
-        return cls(engine, f"postgresql://{host}/{parsed.database or ''}", clock, shown)
+        name = f"{url.get_backend_name()}://{host}/{url.database or ''}"
+        return cls(engine, name, clock, shown)
 
     def prepare(self) -> None:
         """Make and migrate the tables; nothing where that was done.
@@ -135,7 +155,7 @@ class SqlCatalog:
             found = connection.scalar(query)
             if found is None:
                 mine = {"key": _STORE, "value": 0, "text": self._store}
-                connection.execute(self.insert(META).on_conflict_do_nothing(), [mine])
+                self.inserts.new(connection, META, mine)
                 # Somebody else may have been first.
                 found = connection.scalar(query)
         if found != self._store:
@@ -164,7 +184,8 @@ class SqlCatalog:
                 old = batch.at - _SOURCE_DAYS * _DAY_MS
                 connection.execute(delete(SOURCES).where(SOURCES.c.at < old))
             source = {"source": batch.source, "number": batch.number, "at": batch.at}
-            self._upsert(connection, SOURCES, [source], ("number", "at"))
+            taken = partial(_taken, names=("number", "at"))
+            self.inserts.or_change(connection, SOURCES, [source], taken)
             self._count(connection, batch)
             self._sample(connection, batch.databases)
             self._note_pending(connection, batch)
@@ -174,12 +195,7 @@ class SqlCatalog:
         # In one order everywhere: two nodes that wait for each other's rows would be a deadlock.
         rows = [one._asdict() for one in sorted(batch.counts)]
         if rows:
-            insert = self.insert(USAGE)
-            added = {
-                name: USAGE.c[name] + insert.excluded[name]
-                for name in ("writes", "recalls", "model_tokens")
-            }
-            connection.execute(_resolving(insert, USAGE, added), rows)
+            self.inserts.or_change(connection, USAGE, rows, _added)
 
     def _sample(self, connection: Connection, found: Sequence[DatabaseRow]) -> None:
         ordered = sorted(found, key=lambda one: one.database)
@@ -188,13 +204,7 @@ class SqlCatalog:
             {**one.database._asdict(), **_levels(one), "generation": generation} for one in ordered
         ]
         if rows:
-            insert = self.insert(DATABASES)
-            newer = _newer(DATABASES, insert)
-            changed: dict[str, Any] = {
-                name: insert.excluded[name] for name in ("db_id", "created_at", "generation")
-            }
-            changed.update(_if(newer, DATABASES, insert, (*_LEVELS, "sampled_at")))
-            connection.execute(_resolving(insert, DATABASES, changed), rows)
+            self.inserts.or_change(connection, DATABASES, rows, _sampled)
         self._sample_day(connection, [one for one in ordered if one.levels is not None])
 
     def _sample_day(self, connection: Connection, found: Sequence[DatabaseRow]) -> None:
@@ -209,9 +219,8 @@ class SqlCatalog:
             for one in found
         ]
         if rows:
-            insert = self.insert(USAGE)
-            changed = _if(_newer(USAGE, insert), USAGE, insert, (*_LEVELS, "sampled_at"))
-            connection.execute(_resolving(insert, USAGE, changed), rows)
+            newer = partial(_if_newer, USAGE, names=_LEVELS)
+            self.inserts.or_change(connection, USAGE, rows, newer)
 
     def _note_pending(self, connection: Connection, batch: Batch) -> None:
         rows = []
@@ -233,9 +242,8 @@ class SqlCatalog:
                     }
                 )
         if rows:
-            insert = self.insert(PENDING)
-            changed = _if(_newer(PENDING, insert), PENDING, insert, ("rows", "node", "sampled_at"))
-            connection.execute(_resolving(insert, PENDING, changed), rows)
+            newer = partial(_if_newer, PENDING, names=("rows", "node"))
+            self.inserts.or_change(connection, PENDING, rows, newer)
 
     def _drop(self, connection: Connection, batch: Batch) -> None:
         gone = sorted(batch.gone)
@@ -245,17 +253,6 @@ class SqlCatalog:
         # From then on it takes no room.
         empty = (Indexed(namespace, profile, "", 0) for namespace, profile in gone)
         self._sample_day(connection, [DatabaseRow(one, _NOTHING, batch.at) for one in empty])
-
-    def _upsert(
-        self,
-        connection: Connection,
-        table: Table,
-        rows: list[dict[str, Any]],
-        changed: Sequence[str],
-    ) -> None:
-        insert = self.insert(table)
-        values = {name: insert.excluded[name] for name in changed}
-        connection.execute(_resolving(insert, table, values), rows)
 
     # -- what operators ask -----------------------------------------------------------------------
 
@@ -321,19 +318,7 @@ class SqlCatalog:
         if not rows:
             return
         with self.changing() as connection:
-            insert = self.insert(DATABASES)
-            same = DATABASES.c.db_id == insert.excluded.db_id
-            later = DATABASES.c.generation > insert.excluded.generation
-            changed: dict[str, Any] = {
-                name: insert.excluded[name] for name in ("db_id", "created_at")
-            }
-            changed["generation"] = case(
-                (later, DATABASES.c.generation), else_=insert.excluded.generation
-            )
-            # Of another database of that name nobody knows how large this one is.
-            for name in (*_LEVELS, "sampled_at"):
-                changed[name] = case((same, DATABASES.c[name]), else_=None)
-            connection.execute(_resolving(insert, DATABASES, changed), rows)
+            self.inserts.or_change(connection, DATABASES, rows, _indexed)
 
     def end_rebuild(self, generation: int) -> int:
         """Remove what is of an earlier generation; return how many."""
@@ -362,6 +347,18 @@ class SqlCatalog:
             raise
 
 
+def _parsed(url: str, driver: str, port: int) -> URL:
+    try:
+        parsed = make_url(url).set(drivername=driver)
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise Invalid(
+            "PALIMP_CATALOG_URL cannot be read; give "
+            f"{driver.partition('+')[0]}://user:password@host:{port}/database, with %40 for an @ "
+            "in the password"
+        ) from None
+    return parsed if parsed.port else parsed.set(port=port)
+
+
 _NO_COUNTS = {"writes": 0, "recalls": 0, "model_tokens": 0}
 
 
@@ -370,25 +367,49 @@ def _manual_transactions(connection: Any, _record: object) -> None:
     connection.isolation_level = None
 
 
+def _plain_upserts(engine: Engine, _connection: Any, _record: object) -> None:
+    # `VALUES(column)` is understood by all that speak the protocol; the newer form by MySQL alone.
+    dialect: Any = engine.dialect
+    dialect._requires_alias_for_on_duplicate_key = False  # noqa: SLF001 - nothing else says it
+
+
 def _begin_at_once(connection: Connection) -> None:
     # Who reads first and writes then would be refused where somebody else wrote in between.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _resolving(insert: Any, table: Table, changed: dict[str, Any]) -> Any:
-    """Return an insert that changes the row where there is one."""
-    keys = [column.name for column in table.primary_key]
-    return insert.on_conflict_do_update(index_elements=keys, set_=changed)
+def _taken(given: Any, names: Sequence[str]) -> list[tuple[str, Any]]:
+    return [(name, given[name]) for name in names]
 
 
-def _newer(table: Table, insert: Any) -> Any:
-    """Return whether levels are newer than those of the row: nodes report late after an outage."""
-    given = insert.excluded.sampled_at
-    return given.is_not(None) & (table.c.sampled_at.is_(None) | (given >= table.c.sampled_at))
+def _added(given: Any) -> list[tuple[str, Any]]:
+    return [(name, USAGE.c[name] + given[name]) for name in _NO_COUNTS]
 
 
-def _if(condition: Any, table: Table, insert: Any, names: Sequence[str]) -> dict[str, Any]:
-    return {name: case((condition, insert.excluded[name]), else_=table.c[name]) for name in names}
+def _sampled(given: Any) -> list[tuple[str, Any]]:
+    known = _taken(given, ("db_id", "created_at", "generation"))
+    return [*known, *_if_newer(DATABASES, given, _LEVELS)]
+
+
+def _indexed(given: Any) -> list[tuple[str, Any]]:
+    same = DATABASES.c.db_id == given.db_id
+    later = DATABASES.c.generation > given.generation
+    # Of another database of that name nobody knows how large this one is.
+    levels = [
+        (name, case((same, DATABASES.c[name]), else_=None)) for name in (*_LEVELS, "sampled_at")
+    ]
+    generation = case((later, DATABASES.c.generation), else_=given.generation)
+    return [*levels, ("generation", generation), *_taken(given, ("db_id", "created_at"))]
+
+
+def _if_newer(table: Table, given: Any, names: Sequence[str]) -> list[tuple[str, Any]]:
+    """Take levels that are newer than those of the row: nodes report late after an outage."""
+    at, old = given.sampled_at, table.c.sampled_at
+    newer = at.is_not(None) & (old.is_(None) | (at >= old))
+    # Last what it is decided by.
+    return [
+        (name, case((newer, given[name]), else_=table.c[name])) for name in (*names, "sampled_at")
+    ]
 
 
 def _levels(row: DatabaseRow) -> dict[str, int | None]:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, MetaData, String, Table
 
+from .columns import Exact
+
 __all__ = [
+    "BINDINGS",
+    "CREDENTIALS",
     "DATABASES",
     "LOCKS",
     "META",
@@ -129,4 +133,34 @@ TASK_ITEMS = Table(
     Column("attempts", BigInteger, nullable=False),
     Column("due_at", BigInteger, nullable=False),
     Column("message", String, nullable=False),
+)
+
+# Keys of other systems' clients. Those that were revoked stay: a dialect of which there ever was a
+# key asks for one.
+CREDENTIALS = Table(
+    "palimp_credentials",
+    _METADATA,
+    Column("id", String, primary_key=True),
+    Column("dialect", String, nullable=False),
+    Column("subject", Exact(256), nullable=False),
+    Column("name", String, nullable=False),
+    Column("prefix", String, nullable=False),
+    Column("hash", String, nullable=False),
+    Column("detail", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("last_used_at", BigInteger),
+    Column("revoked_at", BigInteger),
+)
+
+# What dialects keep that is no memory. `scope` is whose it is, empty for everybody's.
+BINDINGS = Table(
+    "palimp_bindings",
+    _METADATA,
+    Column("dialect", String, primary_key=True),
+    Column("scope", Exact(512), primary_key=True),
+    Column("key", Exact(256), primary_key=True),
+    Column("value", String, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
 )

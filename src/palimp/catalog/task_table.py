@@ -43,9 +43,9 @@ class SqlTasks:
 
     def create(self, task: NewTask) -> TaskRow:
         """Return the task with this id; it is made where there is none."""
-        insert = self._catalog.insert(TASKS).values(**task._asdict(), **_NEW, created_at=self._now)
+        new = {**task._asdict(), **_NEW, "created_at": self._now}
         with self._catalog.changing() as connection:
-            connection.execute(insert.on_conflict_do_nothing())
+            self._catalog.inserts.new(connection, TASKS, new)
             made = _find(connection, task.id)
         assert made is not None, "inserted just now"
         return made
@@ -180,11 +180,10 @@ class SqlTasks:
                 "due_at": self._now + round((one.delay or 0.0) * 1000),
                 "message": one.message[:_MESSAGE_CHARS_MAX],
             }
-            insert = self._catalog.insert(TASK_ITEMS).values(
-                task=task, namespace=one.namespace, profile=one.profile, **values
-            )
-            keys = [column.name for column in TASK_ITEMS.primary_key]
-            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values))
+            item = update(TASK_ITEMS).where(*_item(task, one.namespace, one.profile))
+            if connection.execute(item.values(**values)).rowcount == 0:
+                named = {"task": task, "namespace": one.namespace, "profile": one.profile}
+                self._catalog.inserts.new(connection, TASK_ITEMS, {**named, **values})
 
     def _end(self, task: str, token: int, **values: Any) -> bool:
         with self._catalog.changing() as connection:

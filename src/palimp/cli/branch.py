@@ -10,13 +10,14 @@ from ..api import BranchInfo, Wake, Woken
 from ..ids import parse_profile_spec
 from ..points import Point
 from .common import Place, at_option, echo_json, echo_txid, place_options, profile_argument, when
+from .merging import COMMANDS
 
 _branch_argument = click.argument("branch", metavar="PROFILE[@BRANCH]")
 
 
 @click.group("branch")
 def command() -> None:
-    """Checkpoint, rewind, fork and list branches.
+    """Checkpoint, rewind, fork, compare, merge and list branches.
 
     A branch is written PROFILE@BRANCH; without a part after @ it is `main`. A POINT is a
     checkpoint's name, a txid, or an RFC 3339 time.
@@ -187,6 +188,10 @@ def wake(place: Place, branch: str) -> None:
         echo_json(done)
         return
     click.echo(f"{branch} is here")
+
+
+for _command in COMMANDS:
+    command.add_command(_command)
 
 
 def _line(branch: BranchInfo) -> str:

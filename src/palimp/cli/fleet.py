@@ -10,7 +10,7 @@ import click
 
 from ..api import Erase, MemoryType
 from ..api.base import Result
-from ..api.tasks import Task, TaskKind, TaskState
+from ..api.tasks import GovernanceTask, Task, TaskKind, TaskState
 from ..client import Client
 from ..clock import Clock
 from ..errors import Invalid
@@ -42,6 +42,11 @@ def command() -> None:
 @click.option("--match", metavar="GLOB", help="Only profiles with such names, as 'customer-*'.")
 @click.option("--dry-run", is_flag=True, help="Count the profiles, and do nothing to them.")
 @click.option("--to", metavar="WHERE", help="export: a folder of the node, or an object store.")
+@click.option(
+    "--task",
+    type=click.Choice(get_args(GovernanceTask)),
+    help="governance: which rules. [default: all]",
+)
 @click.option("--id", "ids", metavar="ID", multiple=True, help="erase: this memory; repeatable.")
 @click.option("--topic", help="erase: all that has this topic, superseded or not.")
 @click.option(
@@ -67,6 +72,7 @@ def run(
     match: str | None,
     dry_run: bool,
     to: str | None,
+    task: GovernanceTask | None,
     yes: bool,
     wait: bool,
     **erasing: Any,
@@ -76,6 +82,7 @@ def run(
     \b
     palimp fleet run verify --all --wait
     palimp fleet run erase --namespace acme --session s42 --dry-run
+    palimp fleet run governance --namespace acme --task daily
     palimp fleet run export --namespace acme --match 'customer-*' --to s3://backup/exports
     """
     erase = _erase(kind, **erasing)
@@ -90,6 +97,7 @@ def run(
             dry_run=dry_run,
             to=_url(to),
             erase=erase,
+            governance=_governance(kind, task),
         )
         _follow(place, mem, made, wait=wait)
 
@@ -147,6 +155,14 @@ def _erase(
         return Erase(**fields, profile=whole, include_derived=derived)
     if fields or whole or derived:
         raise Invalid(f"a task {kind!r} erases nothing; leave out what says what is to be erased")
+    return None
+
+
+def _governance(kind: TaskKind, task: GovernanceTask | None) -> GovernanceTask | None:
+    if kind == "governance":
+        return task or "all"
+    if task is not None:
+        raise Invalid(f"a task {kind!r} asks no rules; leave --task out")
     return None
 
 

@@ -43,7 +43,7 @@ def archive(place: Place, profile: str, id: str, reason: str | None) -> None:
 @_reason_option
 @place_options
 def restore(place: Place, profile: str, id: str, reason: str | None) -> None:
-    """Make memory ID active again, archived or deleted."""
+    """Make memory ID active again: archived, quarantined or deleted."""
     with place.profile(profile) as store:
         _show(place, store.lifecycle.restore(id, reason=reason))
 

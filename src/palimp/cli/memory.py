@@ -23,8 +23,10 @@ from ..api import (
 )
 from ..api.feedback import Signal
 from ..api.limits import BATCH_ITEMS_MAX, K_DEFAULT, PAGE_MAX
+from ..api.recall import Channel
 from ..client import Client
 from ..errors import Error, Invalid
+from . import relations
 from .common import (
     Place,
     at_option,
@@ -32,6 +34,7 @@ from .common import (
     echo_txid,
     given,
     json_lines,
+    parse_json,
     place_options,
     profile_argument,
     wait_option,
@@ -75,6 +78,14 @@ def _memory_fields(decorated: Any) -> Any:
     return decorated
 
 
+def _json(_context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    """Return what an option says in JSON."""
+    try:
+        return None if text is None else parse_json(text)
+    except Invalid as error:
+        raise Invalid(f"--{parameter.name} is {error}") from error
+
+
 def filter_fields(decorated: Any) -> Any:
     """Add the options that choose memories."""
     for option in reversed(
@@ -90,10 +101,14 @@ def filter_fields(decorated: Any) -> Any:
             click.option("--until", help="Before this time."),
             click.option("--project", help="Only this project."),
             click.option("--environment", help="Only this environment."),
+            click.option("--trust", help="Only what is trusted so."),
             click.option("--importance-min", type=float, help="Only at least this important."),
             click.option("--include-superseded", is_flag=True, default=None, help="Old ones too."),
             click.option("--tier", type=click.Choice(get_args(Tier)), help="Only this tier."),
             click.option("--flag", "flags", multiple=True, help="Only with all these flags."),
+            click.option(
+                "--metadata", callback=_json, help="Only with this metadata: '{\"step\": 2}'."
+            ),
         )
     ):
         decorated = option(decorated)
@@ -171,6 +186,8 @@ def ingest(place: Place, profile: str, file: IO[str], wait: Wait | None) -> None
 
 
 command.add_command(import_)
+for _command in relations.COMMANDS:
+    command.add_command(_command)
 
 
 @command.command("recall")
@@ -184,6 +201,13 @@ command.add_command(import_)
 @click.option("--explain", is_flag=True, help="Say what every signal was worth.")
 @click.option("--depth", type=click.Choice(get_args(Depth)), help="How many tiers to search.")
 @click.option("--weights", help="A set of weights, or factors: semantic=1,recency=0.5.")
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    type=click.Choice(get_args(Channel)),
+    help="Search only so. [default: all]",
+)
 @click.option("--context", is_flag=True, help="Print text for a prompt instead.")
 @filter_fields
 @at_option
@@ -281,6 +305,31 @@ def history(place: Place, profile: str, id: str | None, topic: str | None, at: s
         click.echo(f"                  {memory.id}  {until}")
 
 
+@command.command("annotate")
+@profile_argument
+@click.argument("id")
+@click.option("--metadata", callback=_json, help="JSON, in the place of what is there.")
+@click.option("--tag", "tags", multiple=True, help="In the place of those there; '' for none.")
+@click.option("--importance", type=float, help="0 to 1.")
+@click.option("--confidence", type=float, help="0 to 1.")
+@click.option("--trust", help="How far it is trusted, a word of your own.")
+@place_options
+def annotate(place: Place, profile: str, id: str, tags: tuple[str, ...], **fields: Any) -> None:
+    """Change what is said about memory ID, not what it says."""
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if tags:
+        fields["tags"] = [tag for tag in tags if tag]
+    with place.profile(profile) as store:
+        done = store.annotate(id, **fields)
+    echo_txid(done.txid)
+    if place.as_json:
+        echo_json(done)
+        return
+    click.echo(f"annotated {id}" if done.changed else f"{id} says so already")
+    if done.note is not None:
+        click.echo(f"  {done.note}")
+
+
 @command.command("forget")
 @profile_argument
 @click.argument("id")
@@ -313,6 +362,43 @@ def feedback(place: Place, profile: str, id: str, signal: Signal, query: str | N
         return
     given = ", ".join(f"{name} {count}" for name, count in sorted(done.counts.items()))
     click.echo(f"{given}: counts {done.value:.2f}")
+
+
+@command.command("feedback-summary")
+@profile_argument
+@at_option
+@place_options
+def feedback_summary(place: Place, profile: str, at: str | None) -> None:
+    """Count what was said of the memories, by signal and by their trust."""
+    with place.reading(profile, at) as store:
+        found = store.feedback_summary()
+    if place.as_json:
+        echo_json(found)
+        return
+    for name, counts in (("all", found.by_signal), *found.by_trust.items()):
+        said = ", ".join(f"{signal} {count}" for signal, count in counts.items() if count)
+        click.echo(f"{name or 'no trust':>12}  {said or 'nothing'}")
+
+
+@command.command("stats")
+@profile_argument
+@at_option
+@place_options
+def stats(place: Place, profile: str, at: str | None) -> None:
+    """Count the memories by state, type, kind and trust."""
+    with place.reading(profile, at) as store:
+        found = store.stats()
+    if place.as_json:
+        echo_json(found)
+        return
+    for state, count in found.by_state.items():
+        click.echo(f"{state:>20}  {count:,}")
+    click.echo(f"{'superseded':>20}  {found.superseded:,}")
+    click.echo(f"{'hold':>20}  {found.all.count:,}, {found.embedded:,} embedded")
+    for what, groups in (("", found.by_type), ("kind ", found.by_kind), ("trust ", found.by_trust)):
+        for name, group in groups.items():
+            if name:
+                click.echo(f"{what + name:>20}  {group.count:,}")
 
 
 @command.command("profiles")

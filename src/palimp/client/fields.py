@@ -10,17 +10,23 @@ from ..api import (
     Consistency,
     Decision,
     Depth,
+    EntityInput,
     ExtractionMethod,
     MemoryInput,
     MemoryType,
     ProposalKind,
+    RelationInput,
+    Scalar,
     Tier,
     Wait,
 )
+from ..api.recall import Channel
 from ..points import Point
 
 __all__ = [
+    "AnnotationFields",
     "AskFields",
+    "EntityLike",
     "ExtractFields",
     "FilterFields",
     "HasId",
@@ -53,6 +59,7 @@ class HasId(Protocol):
 
 IdLike: TypeAlias = str | HasId
 MemoryLike: TypeAlias = Mapping[str, Any] | MemoryInput
+EntityLike: TypeAlias = str | Mapping[str, Any] | EntityInput
 
 
 class MemoryFields(TypedDict, total=False):
@@ -83,6 +90,18 @@ class MemoryFields(TypedDict, total=False):
     derived_from: Sequence[IdLike]
     source_span: tuple[int, int]
     embedding: Sequence[float]
+    relations: Sequence[Mapping[str, Any] | RelationInput]
+    entities: Sequence[EntityLike]
+
+
+class AnnotationFields(TypedDict, total=False):
+    """What can be said about a memory that is there; `Annotate` says what each means."""
+
+    metadata: Mapping[str, Any]
+    tags: Sequence[str]
+    importance: float
+    confidence: float
+    trust: str
 
 
 class ReadFields(TypedDict, total=False):
@@ -107,10 +126,12 @@ class FilterFields(TypedDict, total=False):
     project: str
     environment: str
     state: str
+    trust: str
     importance_min: float
     include_superseded: bool
     flags: Sequence[str]
     tier: Tier
+    metadata: Mapping[str, Scalar]
 
 
 class ListFields(FilterFields, ReadFields, total=False):
@@ -163,3 +184,5 @@ class RecallFields(FilterFields, ReadFields, total=False):
     explain: bool
     depth: Depth
     weights: str | Mapping[str, float]
+    channels: Sequence[Channel]
+    feedback_weight: float

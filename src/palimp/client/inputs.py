@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from ..api import (
     NO_OPTIONS,
     Append,
     Ask,
     Durability,
+    EntityInput,
     Erase,
     Extract,
     Fork,
@@ -38,15 +39,18 @@ from ..api.limits import IMPORT_BYTES_MAX
 from ..clock import parse_ms, parse_seconds
 from ..disk import replace_file
 from ..errors import Conflict, Error, Invalid, NotFound, Unavailable, in_batch
+from ..ids import check_name
 from ..points import Point
-from .fields import IdLike, MemoryLike, PointLike, ReadFields
+from .fields import EntityLike, IdLike, MemoryLike, PointLike, ReadFields
 
 __all__ = [
     "apart",
     "append_request",
     "ask_request",
+    "branch_name",
     "check_free",
     "documents",
+    "entity_inputs",
     "erase_request",
     "extract_request",
     "fork_request",
@@ -54,6 +58,7 @@ __all__ = [
     "import_request",
     "ingest_request",
     "list_request",
+    "listed_requests",
     "move_request",
     "options",
     "point",
@@ -86,6 +91,14 @@ def text_id(value: IdLike, what: str = "id") -> str:
     if not found:
         raise Invalid(f"{what} is empty")
     return found
+
+
+def branch_name(value: Any) -> str:
+    """Return the name of a branch given as text or as a profile on it."""
+    found = value if isinstance(value, str) else getattr(value, "branch_name", None)
+    if not isinstance(found, str):
+        raise Invalid(f"a branch is given by name or as a profile, not {type(value).__name__}")
+    return check_name(found, "branch")
 
 
 def ingest_request(
@@ -192,6 +205,28 @@ def documents(
 ) -> list[Mapping[str, Any]]:
     """Return the documents of a batch; one alone is a batch of one."""
     return [given] if isinstance(given, Mapping) else _listed(given, "insert", "documents")
+
+
+def entity_inputs(given: Iterable[EntityLike]) -> tuple[EntityInput, ...]:
+    """Return what a memory names, given as names, mappings or inputs."""
+    return tuple(
+        _convert(EntityInput, {"name": one} if isinstance(one, str) else one, "entity")
+        for one in _listed(given, "entities", "names")
+    )
+
+
+def listed_requests(
+    cls: type[R], items: Iterable[Mapping[str, Any] | R], method: str, what: str
+) -> tuple[R, ...]:
+    """Return each item of a batch as its struct; errors name the item's index."""
+    listed = _listed(items, method, what)
+    found = []
+    for index, item in enumerate(listed):
+        try:
+            found.append(_convert(cls, item, what))
+        except Error as error:
+            raise in_batch(error, what, index, len(listed)) from error
+    return tuple(found)
 
 
 def options(durability: Durability | None, request_id: str | None) -> Options:
@@ -306,8 +341,8 @@ def save(path: str | os.PathLike[str], data: bytes, overwrite: bool) -> None:
 
 
 def _wait(wait: Wait | None) -> Wait | None:
-    if wait not in (None, "embedded"):
-        raise Invalid(f"wait is {wait!r:.80}; give 'embedded', or nothing")
+    if wait not in (None, *get_args(Wait)):
+        raise Invalid(f"wait is {wait!r:.80}; give 'embedded', 'related', or nothing")
     return wait
 
 
@@ -344,6 +379,8 @@ def _memory(item: MemoryLike, source: str | None, what: str) -> MemoryInput:
     sources = fields.get("derived_from")
     if isinstance(sources, (list, tuple)):
         fields["derived_from"] = [text_id(one, "derived_from") for one in sources]
+    if fields.get("entities"):
+        fields["entities"] = entity_inputs(fields["entities"])
     return _convert(MemoryInput, fields, what)
 
 

@@ -39,6 +39,8 @@ _FACTS = {
     "derived_from": "made of",
     "supersedes": "replaced",
     "superseded_by": "was replaced by",
+    "relations": "related to",
+    "entities": "names",
     "state": "state",
     "confidence": "confidence",
     "keywords": "keywords",

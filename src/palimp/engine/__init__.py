@@ -7,8 +7,9 @@ store as segments, in order, under a manifest only its owner changes.
 
 from __future__ import annotations
 
-from .answers import Repeat, check_request_id
+from .answers import Repeat, check_request_id, find_answer
 from .branch import Boundary, Branch
+from .described import BranchInfo
 from .engine import Engine
 from .local_database import Committed
 from .lookup import Address
@@ -20,6 +21,7 @@ __all__ = [
     "Address",
     "Boundary",
     "Branch",
+    "BranchInfo",
     "Committed",
     "Engine",
     "Options",
@@ -27,4 +29,5 @@ __all__ = [
     "Repeat",
     "Upkeep",
     "check_request_id",
+    "find_answer",
 ]

@@ -45,10 +45,10 @@ _COUNT_MAX = 1_000_000
 class _Field(NamedTuple):
     """What one field takes, and which of two values is the stricter one.
 
-    `words` go from the loosest to the strictest.
+    `words` go from the loosest to the strictest, of a choice none is stricter.
     """
 
-    kind: Literal["number", "share", "switch", "permit", "word", "ranking"]
+    kind: Literal["number", "share", "switch", "permit", "word", "choice", "ranking"]
     least: float = 0
     most: float = 0
     words: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class _Field(NamedTuple):
             return one or other
         if self.kind == "permit":
             return one and other
-        if self.kind == "ranking":
+        if self.kind in ("choice", "ranking"):
             # Neither is stricter: what is nearer to the profile holds.
             return other
         return max(one, other, key=self.words.index)
@@ -104,6 +104,8 @@ FIELDS: dict[str, _Field] = {
     "memory.superseded_max_count": _Field("number", 1, _COUNT_MAX),
     "memory.near_duplicates": _Field("word", words=("report", "supersede")),
     "memory.near_duplicate_min": _Field("share", _COSINE_LEAST, 1.0),
+    "memory.associations": _SWITCH,
+    "memory.entities": _SWITCH,
     "erasure.purge_on_forget": _SWITCH,
     "erasure.grace_secs": _Field("number", 0, _SECONDS_MAX),
     "audit.enabled": _SWITCH,
@@ -114,6 +116,8 @@ FIELDS: dict[str, _Field] = {
     "ai_egress.embed": _Field("word", words=("allow", "self_hosted_only", "deny")),
     "redaction.secrets": _REDACTION,
     "redaction.personal": _REDACTION,
+    # A profile could choose one that finds less.
+    "redaction.rules": _Field("choice", words=("standard", "memoria"), of_profiles=False),
     "encryption.fields": _SWITCH,
     "lifecycle.active_days": _DAYS,
     "lifecycle.archive": _Field("permit"),
@@ -123,6 +127,7 @@ FIELDS: dict[str, _Field] = {
     "lifecycle.warm_days": _DAYS,
     "lifecycle.cold_days": _DAYS,
     "ranking.weights": _Field("ranking"),
+    "governance.enabled": _SWITCH,
 }
 
 
@@ -137,6 +142,8 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
     memory_superseded_max_count: int | None = None
     memory_near_duplicates: str = "report"
     memory_near_duplicate_min: float | None = None
+    memory_associations: bool = False
+    memory_entities: bool = False
     erasure_purge_on_forget: bool = False
     erasure_grace_secs: int | None = None
     audit_enabled: bool = False
@@ -147,6 +154,7 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
     ai_egress_embed: str = "allow"
     redaction_secrets: str = "allow"
     redaction_personal: str = "allow"
+    redaction_rules: str = "standard"
     encryption_fields: bool = False
     lifecycle_active_days: int | None = None
     lifecycle_archive: bool = True
@@ -156,6 +164,7 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
     lifecycle_warm_days: int | None = None
     lifecycle_cold_days: int | None = None
     ranking_weights: str | dict[str, float] | None = None
+    governance_enabled: bool = False
 
     @property
     def has_tiers(self) -> bool:
@@ -234,7 +243,7 @@ def loosened(values: Mapping[str, Any], above: Mapping[str, Any]) -> list[str]:
         f"{name} {_shown(value)} (it is {_shown(above[name])} there)"
         for name, value in values.items()
         if name in above
-        and FIELDS[name].kind != "ranking"
+        and FIELDS[name].kind not in ("choice", "ranking")
         and FIELDS[name].stricter(value, above[name]) != value
     ]
 

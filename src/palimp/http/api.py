@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -30,6 +31,7 @@ from ..observe import logger
 from ..operations import OWNER, Principal
 from ..operations.limits import RateLimits
 from .bucket import Bucket
+from .exchange import Exchange
 from .incoming import HEADER_PEER, Incoming
 from .lines import LINES_TYPE, lines, wants_lines
 from .messages import (
@@ -93,6 +95,7 @@ class _Asked:
 
     __slots__ = (
         "client",
+        "exchange",
         "extra",
         "headers",
         "id",
@@ -107,7 +110,7 @@ class _Asked:
         "where",
     )
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, exchange: Exchange | None) -> None:
         self.headers = joined_headers(scope["headers"])
         self.client = scope["client"][0] if scope.get("client") else "-"
         self.id = random_id("req")
@@ -115,7 +118,9 @@ class _Asked:
         self.method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
         self.path: bytes = scope["raw_path"].removeprefix(scope["root_path"].encode())
         self.query: bytes = scope["query_string"]
-        self.operation: Operation | None = None
+        # Where it is a dialect's, which may take several operations: instead of one.
+        self.exchange = exchange
+        self.operation: Operation | Exchange | None = exchange
         self.where = ""
         # Of an error that has a status of its own.
         self.status: int | None = None
@@ -151,6 +156,11 @@ class Api:
         self._draining = False
 
     @property
+    def node(self) -> Node:
+        """The node whose operations these are."""
+        return self._node
+
+    @property
     def in_flight(self) -> int:
         """How many requests are under way."""
         return self._in_flight
@@ -174,10 +184,12 @@ class Api:
         self._workers.close()
         self._incoming.workers.close()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+    async def __call__(
+        self, scope: Scope, receive: Receive, send: Send, exchange: Exchange | None = None
+    ) -> None:
+        """Answer one request: an operation's, or that of an `exchange` of a dialect."""
         begun = self._clock.monotonic()
-        asked = _Asked(scope)
+        asked = _Asked(scope, exchange)
         status = 0
         self._in_flight += 1
         try:
@@ -205,11 +217,16 @@ class Api:
         """Return the answer, also where it is an error."""
         kept = Kept()
         with kept:
-            return await self._carry_out(asked, receive)
+            if asked.exchange is None:
+                return await self._carry_out(asked, receive)
+            return await self._exchange(asked, asked.exchange, receive)
         assert kept.error is not None
         if isinstance(kept.error, Disconnected):
             raise kept.error
-        return encode_error(self._known(asked, kept.error), asked.status)
+        error = self._known(asked, kept.error)
+        if asked.exchange is not None:
+            return asked.exchange.refused(error)
+        return encode_error(error, asked.status)
 
     def _known(self, asked: _Asked, error: Exception) -> Error:
         """Return an error that may be shown: of a defect only that there is one."""
@@ -232,7 +249,8 @@ class Api:
             in_doubt=writes,
             retry_after=_STOPPING_SECONDS,
         )
-        answer = encode_error(error)
+        exchange = asked.exchange
+        answer = encode_error(error) if exchange is None else exchange.refused(error)
         headers = {**answer.headers, HEADER_REQUEST_ID: asked.id, "connection": "close"}
         return answer._replace(headers=headers)
 
@@ -279,6 +297,31 @@ class Api:
 
             return await self._in_time(asked, operation, work)
 
+    async def _exchange(self, asked: _Asked, exchange: Exchange, receive: Receive) -> Answer:
+        """Carry out what a dialect was asked for; who asks is known before the body is read."""
+        self._admit(asked)
+        exchange.match(asked.headers, asked.client)
+        try:
+            # In a thread: a credential may have to be looked up.
+            principal = await self._workers.run(exchange.dialect, exchange.admit)
+        except Denied as error:
+            if error.code == "unauthorized":
+                self._rates.failed(asked.client)
+            raise
+        self._rates.check(principal, asked.client)
+        asked.where = exchange.where
+        with self._room.share() as share:
+            most, seconds = exchange.bytes_max, self._limits.read_seconds
+            body = await read_body(asked.headers, receive, most, seconds, share)
+            asked.read = True
+
+            def work() -> Answer:
+                tracing = self._node.tracing
+                with nullcontext() if tracing is None else tracing.continued(asked.headers):
+                    return exchange.work(body)
+
+            return await self._in_time(asked, exchange, work)
+
     def _call(self, asked: _Asked, *call: Any) -> Result:
         """Carry out an operation, in a worker's thread."""
         tracing, said = self._node.tracing, asked.said
@@ -288,7 +331,9 @@ class Api:
         with tracing.continued(asked.headers):
             return self._node.call(*call, via=via)
 
-    async def _in_time(self, asked: _Asked, operation: Operation, work: Callable[[], T]) -> T:
+    async def _in_time(
+        self, asked: _Asked, operation: Operation | Exchange, work: Callable[[], T]
+    ) -> T:
         seconds, workers = self._limits.request_seconds, self._workers
         if asked.said is not None:
             workers = self._incoming.workers

@@ -159,12 +159,8 @@ def _in_path(operation: Operation) -> list[Json]:
 def _in_query(operation: Operation) -> list[Json]:
     schema = _component(operation.request)
     found = [
-        {
-            "name": name,
-            "in": "query",
-            "required": name in schema.get("required", ()),
-            "schema": _without_null(schema["properties"][name]),
-        }
+        {"name": name, "in": "query", "required": name in schema.get("required", ())}
+        | _of_query(_without_null(schema["properties"][name]))
         for name in query_fields(operation)
     ]
     if "namespace" in placeholders(operation.path) or "db" in placeholders(operation.path):
@@ -173,6 +169,13 @@ def _in_query(operation: Operation) -> list[Json]:
         if not operation.writes:
             found.append({"$ref": _PARAMETERS + "at"})
     return found
+
+
+def _of_query(schema: Json) -> Json:
+    """Return how a value stands in a query string: an object as JSON."""
+    if schema.get("type") == "object":
+        return {"content": {JSON_TYPE: {"schema": schema}}}
+    return {"schema": schema}
 
 
 def _in_headers(operation: Operation) -> list[Json]:

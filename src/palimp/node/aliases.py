@@ -47,6 +47,10 @@ def _memoturn(
     return Alias("memoturn", DIALECTS["memoturn"] + setting.upper(), setting, values, number)
 
 
+def _memoria(name: str, setting: str) -> Alias:
+    return Alias("memoria", DIALECTS["memoria"] + name, setting)
+
+
 def _embedding(setting: str, values: Mapping[str, str | None] = {}) -> Alias:
     name = setting.removeprefix("embed_").upper()
     return Alias("memoria", f"MEMORIA_EMBEDDING_{name}", setting, values)
@@ -109,6 +113,16 @@ ALIASES: tuple[Alias, ...] = (
     _llm("", "extract_api_key"),
     _llm("", "extract_base_url"),
     _llm("", "extract_model"),
+    # There the master key is the administrator's; ours encrypts.
+    _memoria("MASTER_KEY", "platform_key"),
+    _memoria("API_KEY_SECRET", "api_key_secret"),
+    _memoria("RATE_LIMIT_AUTH_KEYS", "key_rate_limit"),
+    _memoria("INSTANCE_ID", "node_id"),
+    _memoria("LOCK_TTL_SECS", "governance_lock_ttl"),
+    _memoria("GOVERNANCE_ENABLED", "governance_enabled"),
+    _memoria("GOVERNANCE_PLUGIN_DIR", "governance_plugin_dir"),
+    _memoria("GOVERNANCE_PLUGIN_BINDING", "governance_plugin_binding"),
+    _memoria("GOVERNANCE_PLUGIN_SUBJECT", "governance_plugin_subject"),
 )
 
 

@@ -6,6 +6,7 @@ Keys, in this order: `PALIMP_AUTH_KEY`, the folder's `keys/`, the object store (
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +15,13 @@ import msgspec
 from ..addresses import is_loopback
 from ..clock import Clock
 from ..disk import make_folders, replace_file
-from ..errors import Internal, Invalid, Unavailable
+from ..errors import Internal, Invalid, Unavailable, Unconfigured
 from ..observe import logger
 from ..security.keys import KeyRing, SigningKey
 from ..store import ObjectStore, change_object
 from .settings import PREFIX, Settings
 
-__all__ = ["check_exposure", "load_keys", "receipt_key", "rotate"]
+__all__ = ["check_exposure", "hash_keys", "load_keys", "receipt_key", "rotate"]
 
 _LOG = logger("node")
 _FOLDER = "keys"
@@ -28,6 +29,7 @@ _FILE = "signing.json"
 _RECEIPTS = "receipts.json"
 _OBJECT = "v1/keys/signing.json"
 _FORMAT = 1
+_HASHING = b"palimp credential hashes 1"
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,14 +104,32 @@ def receipt_key(settings: Settings, folder: Path, store: ObjectStore, clock: Clo
 
     That one signs no token: to have erased something does not let anybody in.
     """
-    path = folder / _FOLDER / _FILE
-    if settings.auth_key is not None or settings.persist_auth_key or path.exists():
+    if _has_key(settings, folder):
         return load_keys(settings, folder, store, clock).signing
+    return _own_key(folder, clock)
+
+
+def hash_keys(settings: Settings, folder: Path, store: ObjectStore, clock: Clock) -> list[bytes]:
+    """Return what hashes of other systems' keys are made with: the first makes new ones.
+
+    Raises `Unconfigured` where several nodes share a store and there is none that all of them have.
+    """
+    if settings.api_key_secret is not None:
+        return [hmac.digest(settings.api_key_secret.encode(), _HASHING, "sha256")]
+    found: list[SigningKey] = []
     own = folder / _FOLDER / _RECEIPTS
-    if not own.exists():
-        made = _File(format=_FORMAT, keys=(_Kept(key=SigningKey.generate().export()),))
-        _write_file(own, made)
-    return _ring(_read_file(own), str(own), clock).signing
+    if _has_key(settings, folder) or settings.single_node:
+        found = list(load_keys(settings, folder, store, clock))
+    elif settings.lease_store != "single":
+        raise Unconfigured(
+            "keys of other systems' clients are kept as hashes, and nothing is set that all nodes "
+            f"make them with: set {PREFIX}API_KEY_SECRET to one secret of 16 characters or more on "
+            "all of them"
+        )
+    if not found or own.exists():
+        # What they were made with before this node had a key that signs tokens.
+        found.append(_own_key(folder, clock))
+    return [hmac.digest(key.private.private_bytes_raw(), _HASHING, "sha256") for key in found]
 
 
 def rotate(
@@ -139,6 +159,20 @@ def rotate(
     else:
         changed = _in_store(store, change)
     return _ring(changed, "the new keys", clock)
+
+
+def _has_key(settings: Settings, folder: Path) -> bool:
+    there = (folder / _FOLDER / _FILE).exists()
+    return there or settings.auth_key is not None or settings.persist_auth_key
+
+
+def _own_key(folder: Path, clock: Clock) -> SigningKey:
+    """Return the key of this folder that signs no token; made where there is none."""
+    path = folder / _FOLDER / _RECEIPTS
+    if not path.exists():
+        made = _File(format=_FORMAT, keys=(_Kept(key=SigningKey.generate().export()),))
+        _write_file(path, made)
+    return _ring(_read_file(path), str(path), clock).signing
 
 
 def _ring(kept: _File, place: str, clock: Clock) -> KeyRing:

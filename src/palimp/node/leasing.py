@@ -110,6 +110,14 @@ def _etcd(settings: Settings) -> str:
 
 def _engine(settings: Settings, catalog: Any) -> Any:
     if catalog is not None:
+        if catalog.dialect == "mysql":
+            # There nothing tells which transactions are still under way: who follows the changes
+            # of claims would pass over one that is committed late.
+            raise Invalid(
+                f"{PREFIX}LEASES=sql is for PostgreSQL, and for SQLite on one machine; the catalog "
+                f"{catalog.name} is neither: set {PREFIX}ETCD, or {PREFIX}CATALOG_URL to a "
+                "PostgreSQL"
+            )
         return catalog.engine
     if settings.catalog_url is None:
         raise Invalid(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from ..ids import random_id
 from ..observe import Metrics, logger
 from ..operations import CALLER, OWNER, Access, Context, Principal, dispatch
 from ..operations.embedding import Embedding
+from ..operations.governing import Governing
 from ..profile import Embedder
 from ..store import ObjectStore
 from ..version import __version__
@@ -33,15 +34,18 @@ from .parts import (
     policies_of,
     refuse_alone,
     store_of,
+    strategies_of,
     tracing_of,
 )
 from .settings import Settings
 from .timer import Timer
 
 if TYPE_CHECKING:
+    from ..catalog.key_tables import SqlBindings
     from ..catalog.sql_catalog import SqlCatalog
     from ..governance import Policies
     from ..lease import Leases
+    from ..operations.credentials import Credentials
     from ..operations.usage import Catalog, Usage
     from ..security.keyring import Keys
     from ..security.keys import SigningKey
@@ -89,6 +93,7 @@ class Node:
         clock, metrics = clock or Clock(), Metrics()
         # They are refused before anything is opened.
         self._models = models_of(settings, clock, metrics)
+        self._strategies = strategies_of(settings)
         self._folder = Folder(settings.data_dir)
         self._door: Door | None = None
         catalog: SqlCatalog | None = None
@@ -116,6 +121,8 @@ class Node:
         )
         self._usage = self._counting(catalog, engine, clock, metrics)
         self._tasks = self._task_runner(catalog, engine, metrics)
+        self._credentials = self._keys_of_clients(catalog, engine, clock)
+        self._bindings = _bindings(catalog)
         self.context = self._context(engine, embedder, policies, keys, clock, metrics)
         if self._usage is not None and self.context.embedder is not None:
             self._usage.resume(self._resume)
@@ -149,6 +156,13 @@ class Node:
             audit=audit_of(settings, engine, clock, metrics, policies),
             usage=self._usage,
             tasks=self._tasks,
+            credentials=self._credentials,
+            bindings=self._bindings,
+            strategies=self._strategies,
+            governing=Governing(
+                enabled=settings.governance_enabled and not settings.read_only,
+                seconds=settings.governance_lock_ttl,
+            ),
             embedding=Embedding(read_only=settings.read_only),
             extractor=self._models.extractor,
             assistant=self._models.assistant,
@@ -272,6 +286,8 @@ class Node:
         if self.context.audit is not None:
             self.context.audit.close(self.settings.store_timeout)
         self.context.policies.close()
+        if self._credentials is not None:
+            self._credentials.close()
         if self._usage is not None:
             # It looks into databases a last time.
             self._usage.close()
@@ -365,6 +381,21 @@ class Node:
         works = not self.settings.read_only
         return TaskRunner(catalog, engine.node, call, engine.names, metrics, works=works)
 
+    def _keys_of_clients(
+        self, catalog: SqlCatalog | None, engine: Engine, clock: Clock
+    ) -> Credentials | None:
+        if catalog is None:
+            return None
+        from ..catalog.key_tables import SqlCredentials
+        from ..operations.credentials import Credentials
+
+        def keys() -> list[bytes]:
+            from .credentials import hash_keys
+
+            return hash_keys(self.settings, self._folder.path, engine.store, clock)
+
+        return Credentials(SqlCredentials(catalog), cache(keys), clock)
+
     def look_after_itself(self) -> None:
         """Do what is due from now on, every `maintenance_secs`; else the first write begins it.
 
@@ -396,18 +427,21 @@ class Node:
         with importing():
             # In a thread that nobody knows of who may be about to fork.
             import_module("palimp.profile.vectors")
+            from ..operations.naming import link_names
             from ..operations.relating import relate
             from ..operations.vectors import fill
         with self.context.engine.use(address, create=False) as branch:
             done = 0
             if branch is not None:
                 pause = self._background.pause
+                named = link_names(self.context, branch, _BACKGROUND_ROWS, pause=pause)
                 filled = fill(self.context, branch, _BACKGROUND_ROWS, pause=pause)
                 if filled.failure is not None:
                     raise filled.failure
                 done = (
                     filled.stored
                     or relate(self.context, branch, _BACKGROUND_ROWS, pause=pause).rows
+                    or named
                 )
         if self._usage is not None:
             self._usage.look_again(address.namespace, address.profile)
@@ -429,6 +463,14 @@ def _catalog(settings: Settings, folder: Folder, clock: Clock) -> SqlCatalog | N
     from ..catalog import start_catalog
 
     return start_catalog(settings.catalog_url, clock, folder.store_id)
+
+
+def _bindings(catalog: SqlCatalog | None) -> SqlBindings | None:
+    if catalog is None:
+        return None
+    from ..catalog.key_tables import SqlBindings
+
+    return SqlBindings(catalog)
 
 
 def _about(settings: Settings, folder: Folder, engine: Engine) -> NodeInfo:

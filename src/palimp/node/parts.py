@@ -15,6 +15,7 @@ from ..governance import Policies
 from ..ids import check_name
 from ..observe import Metrics, logger
 from ..operations.auditing import Audit
+from ..operations.strategies import BoundPlugins
 from ..profile import check_schema, complete, prepare
 from ..store import CountingStore, ObjectStore, open_store, self_test
 from ..store.identity import recognise
@@ -38,6 +39,7 @@ __all__ = [
     "policies_of",
     "refuse_alone",
     "store_of",
+    "strategies_of",
     "tracing_of",
 ]
 
@@ -199,6 +201,19 @@ def models_of(settings: Settings, clock: Clock, metrics: Metrics) -> Models:
         _language(settings, "extract", clock, metrics),
         _language(settings, "assistant", clock, metrics),
     )
+
+
+def strategies_of(settings: Settings) -> BoundPlugins:
+    """Return which plugin of governance is asked; `Invalid` where its folder holds none."""
+    bound = BoundPlugins(
+        settings.governance_plugin_dir,
+        binding=settings.governance_plugin_binding,
+        subject=settings.governance_plugin_subject,
+        log_level=settings.log_level,
+    )
+    if settings.governance_plugin_dir is not None:
+        bound.check()
+    return bound
 
 
 def _embedder(settings: Settings, clock: Clock, metrics: Metrics) -> LazyEmbedder | None:

@@ -45,9 +45,11 @@ CLIENT_ONLY = {
 _ENGINE = Options()
 # Never shown: not in a message, a log, or the text of the settings.
 _LONG = "x" * 16
+_LONG_SECRETS = ("platform_key", "api_key_secret", "cluster_key")
 SECRETS = frozenset(
     {
         "platform_key",
+        "api_key_secret",
         "cluster_key",
         "auth_key",
         "master_key",
@@ -131,6 +133,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_format: Literal["console", "json"] = "console"
     auth: Literal["off", "on"] = "off"
     platform_key: str | None = None
+    api_key_secret: str | None = None
     cluster_key: str | None = None
     auth_key: str | None = None
     persist_auth_key: bool = False
@@ -149,7 +152,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     maintenance_secs: float = 60.0
     catalog_url: str | None = None
     rate_limit: float = 0.0
+    key_rate_limit: str = "1000,60"
     auth_failure_rate: float = 10.0
+    governance_enabled: bool = False
+    governance_lock_ttl: float = 120.0
+    governance_plugin_dir: str | None = None
+    governance_plugin_binding: str = "default"
+    governance_plugin_subject: str = "system"
     otel_endpoint: str | None = None
 
     def __repr__(self) -> str:
@@ -166,6 +175,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def seals(self) -> bool:
         """Whether there is a master key, so that what is stored is encrypted."""
         return bool(self.master_key or self.master_key_file or self.master_key_command)
+
+    @property
+    def key_rate(self) -> tuple[int, int]:
+        """How many requests one key of another system's has in how many seconds; 0: any number."""
+        requests, _, seconds = self.key_rate_limit.partition(",")
+        return int(requests), int(seconds)
 
     @property
     def embedder_provider(self) -> Literal["bundled", "onnx", "local", "openai", "voyage", "none"]:
@@ -286,6 +301,9 @@ SETTINGS: dict[str, str] = {
     "log_format": "How it logs them: a line for people, or a JSON object, each.",
     "auth": "`on`: `palimp serve` asks every caller for a credential.",
     "platform_key": "The credential that reaches everything and mints tokens; a secret.",
+    "api_key_secret": "Keys the hashes of the keys that other systems' clients show (Memoria's "
+    "`sk-`); a secret. Not set: derived from the key that signs tokens. Another one makes all of "
+    "them invalid.",
     "cluster_key": "What nodes show to each other; a secret, and not the platform key.",
     "auth_key": "Ed25519 keys that sign tokens, in base64 PKCS#8, by comma: the first signs, all "
     "verify; a secret.",
@@ -297,8 +315,8 @@ SETTINGS: dict[str, str] = {
     "master_key_command": "A command that prints it, run once at every start; a secret.",
     "single_node": "This is the only node that writes to its object store.",
     "leases": "Who may write, where several nodes share an object store: `etcd`, `sql` (in the "
-    "catalog's database), or `single`: only this node does. Not set: `etcd` where that is, else "
-    "`single`.",
+    "catalog's database, if that is no MySQL), or `single`: only this node does. Not set: `etcd` "
+    "where that is, else `single`.",
     "etcd": "Endpoints of etcd, by comma, as `http://10.0.0.1:2379`.",
     "lease_ttl": "Seconds after which others take over what a node had that is not heard of.",
     "advertise": "The URL at which the other nodes reach this one; else that of `listen`.",
@@ -309,12 +327,24 @@ SETTINGS: dict[str, str] = {
     "audit_flush_ms": "Milliseconds after which what was recorded for the audit is stored.",
     "maintenance_secs": "Seconds between two looks at what is due: erasures, expiry, policies. 0: "
     "only `palimp maintain` does it.",
-    "catalog_url": "Where usage is counted and databases are listed: `sqlite:////path/catalog.db` "
-    "or `postgresql://user:password@host/database` (extra `server`); a secret. Without it: "
+    "catalog_url": "Where usage is counted, databases are listed, and tasks, locks and keys of "
+    "other systems' clients are kept: `sqlite:////path/catalog.db`, "
+    "`postgresql://user:password@host/database` or `mysql+pymysql://user:password@host/database` "
+    "(extra `server`); a secret. Without it: "
     "`catalog.db` in `data_dir` for `palimp serve`, none for `palimp.open`.",
     "rate_limit": "Calls a second that one credential may make, or one address where `auth` is "
     "`off`; more are refused. 0: no limit.",
+    "key_rate_limit": "Requests, and in how many seconds, that one key of another system's clients "
+    "may make there; more are refused. 0 requests: no limit.",
     "auth_failure_rate": "Calls a minute that one address may make without a valid credential.",
+    "governance_enabled": "Look through memories by a schedule: what is stale, doubled or in doubt "
+    "is put aside, with a checkpoint before and a report after.",
+    "governance_lock_ttl": "Seconds after which another node takes over such a run that is not "
+    "heard of.",
+    "governance_plugin_dir": "A folder with a plugin of governance under development: its "
+    "signature is not asked for.",
+    "governance_plugin_binding": "Which of the bindings says what plugin runs.",
+    "governance_plugin_subject": "For whom that is looked up.",
     "otel_endpoint": "Where spans of operations and store requests are sent by OTLP/HTTP, as "
     "`http://127.0.0.1:4318` (extra `otel`). Without it: none are made.",
 }
@@ -352,7 +382,10 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "maintenance_secs": (0, 86_400),
     "rate_limit": (0, 1_000_000),
     "auth_failure_rate": (1, 1_000_000),
+    "governance_lock_ttl": (2, 3_600),
 }
+# Of one key: requests, and the seconds they are counted in.
+_KEY_RATE = ((0, 100_000), (1, 86_400))
 
 
 def load_settings(
@@ -446,7 +479,9 @@ def _checked(found: Mapping[str, tuple[Any, str]]) -> Settings:
             given = "a secret" if name in SECRETS else f"{value!r:.80}"
             raise Invalid(f"{shown} is {given}: {reason[:1].lower()}{reason[1:]}") from error
         values[name] = getattr(one, name)
-        if name in ("platform_key", "cluster_key") and len(values[name] or _LONG) < len(_LONG):
+        if name == "key_rate_limit":
+            _check_rate(values[name], shown)
+        if name in _LONG_SECRETS and len(values[name] or _LONG) < len(_LONG):
             raise Invalid(f"{shown} has fewer than {len(_LONG)} characters; use a longer secret")
         least, most = _NUMBERS.get(name, (None, None))
         if least is not None and most is not None and not least <= values[name] <= most:
@@ -459,3 +494,16 @@ def _checked(found: Mapping[str, tuple[Any, str]]) -> Settings:
 
         check_models(settings)
     return settings
+
+
+def _check_rate(value: str, shown: str) -> None:
+    parts = value.split(",")
+    fits = len(parts) == len(_KEY_RATE) and all(
+        part.isascii() and part.isdigit() and least <= int(part) <= most
+        for part, (least, most) in zip(parts, _KEY_RATE, strict=True)
+    )
+    if not fits:
+        raise Invalid(
+            f"{shown} is {value!r:.80}; give requests and seconds, as 1000,60: 0 (no limit) to "
+            f"{_KEY_RATE[0][1]:,} requests in 1 to {_KEY_RATE[1][1]:,} seconds"
+        )

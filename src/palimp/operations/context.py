@@ -24,6 +24,7 @@ from ..profile import Embedder, PlainSealer, Sealer
 from .access import OWNER, Access, Principal
 from .auditing import Audit
 from .embedding import Embedding
+from .governing import Governing
 
 if TYPE_CHECKING:
     from ..governance.document import Effective
@@ -74,6 +75,12 @@ class Context(msgspec.Struct, frozen=True):
     usage: Any = None
     # A `tasks.Tasks` where there is a catalog.
     tasks: Any = None
+    # A `credentials.Credentials` and a `catalog.key_rows.BindingTable`, where there is a catalog.
+    credentials: Any = None
+    bindings: Any = None
+    # A `governance.strategy.Strategies` where something besides the built-in rules may be bound.
+    strategies: Any = None
+    governing: Governing = msgspec.field(default_factory=Governing)
     extractor: LanguageModel | None = None
     assistant: LanguageModel | None = None
     embedding: Embedding = msgspec.field(default_factory=Embedding)

@@ -20,7 +20,9 @@ from ..observe import logger
 from .context import Context
 from .erasing import Record, advance, due
 from .expiring import expire
+from .governance_schedule import Schedule
 from .lifecycle import run
+from .naming import link_names
 from .policy import sweep_profile
 from .reads import settle
 
@@ -50,6 +52,7 @@ class Duties:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._later: dict[str, int] = {}
+        self._schedule = Schedule(context)
         # How many steps of an erasure were completed when what is here was looked at.
         self._seen: dict[str, int] = {}
         # When each of those in use was looked at, and when it had been used last by then.
@@ -60,7 +63,7 @@ class Duties:
     def once(self, goes_on: Callable[[], bool]) -> list[Trouble]:
         """Do what is due, until `goes_on` says no; what fails stops nothing else."""
         troubles: list[Trouble] = []
-        for part in (self._erasures, self._in_use, self._elsewhere):
+        for part in (self._erasures, self._in_use, self._elsewhere, self._schedule.due):
             try:
                 for duty, what, work in part():
                     if not goes_on():
@@ -152,6 +155,8 @@ class Duties:
             if branch is None:
                 return
             expire(context, branch, _ROWS)
+            # Where nothing is embedded nobody else does it.
+            link_names(context, branch, _ROWS)
         run(context, address, _ROWS)
         settle(context, address)
         sweep_profile(context, address)

@@ -36,6 +36,7 @@ from .egress import outgoing
 from .memories import embed_written, writer_of
 from .nearness import with_near
 from .recall import recall
+from .relating import relate_now
 
 if TYPE_CHECKING:
     from ..models.extract import Found, Known
@@ -224,9 +225,9 @@ def _turns(context: Context, target: Target, request: Extract, screen: Screen | 
 
 def _cleared(screen: Screen, text: str) -> str:
     """Return a text without what may not be kept: where nobody is there to leave it out."""
-    from ..security.redaction import replaced, scan
+    from ..security.redaction import replaced
 
-    found = scan(text, secrets=screen.secrets, personal=screen.personal)
+    found = screen.scan(text)
     return replaced(text, [one for one in found if screen.words[one.label] in _KEPT_OUT])
 
 
@@ -380,7 +381,11 @@ def _write(
             done = _worded(context, branch, done)
         written = [one.memory for one in done if one.decision == "created" and one.memory]
         context.metrics.add("memories_written", len(written))
-        late = embed_written(context, branch, written) if request.wait and written else None
+        late = None
+        if request.wait is not None and written:
+            late = embed_written(context, branch, written)
+            if late is None and request.wait == "related":
+                late = relate_now(context, branch, written).note
         context.wake(place)
     return done, txid, late
 

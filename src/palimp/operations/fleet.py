@@ -56,7 +56,7 @@ class Work(msgspec.Struct, frozen=True):
 
     def do(self, name: DatabaseName) -> dict[str, int]:
         """Do it to one profile and return what was done, by name; as the operation raises."""
-        if self.spec.dry_run and self.spec.kind != "erase":
+        if self.spec.dry_run and self.spec.kind not in ("erase", "governance"):
             return {}
         return STEPS[self.spec.kind](self, name)
 
@@ -169,6 +169,19 @@ def _lifecycle(work: Work, name: DatabaseName) -> dict[str, int]:
     return total
 
 
+def _governance(work: Work, name: DatabaseName) -> dict[str, int]:
+    # Not before: tasks of this kind are few.
+    from ..api.governance import GovernanceReport, RunGovernance
+
+    spec = work.spec
+    assert spec.governance is not None, "checked when the task was made"
+    request = RunGovernance(task=spec.governance, dry_run=spec.dry_run, if_enabled=spec.if_enabled)
+    found: GovernanceReport = work.asked("governance.run", name, request)
+    if found.skipped:
+        return {"skipped": 1}
+    return {**found.counts, **({} if found.status == "success" else {found.status: 1})}
+
+
 def _calls(work: Work, name: DatabaseName) -> Iterator[int]:
     """Yield as long as the task goes on, and no more: what a run that ends did is not counted.
 
@@ -188,4 +201,5 @@ STEPS: dict[str, Callable[[Work, DatabaseName], dict[str, int]]] = {
     "erase": _erase,
     "export": _export,
     "lifecycle": _lifecycle,
+    "governance": _governance,
 }

@@ -128,7 +128,7 @@ def move(context: Context, target: Target, request: MoveMemories) -> MovedMemori
         if branch is None:
             return MovedMemories(ids=())
         if request.dry_run:
-            found = branch.read(lambda c: batches.planned(c, request, act))
+            found = branch.read(lambda c: batches.planned(c, request, act, sealer))
             return msgspec.structs.replace(found.value, txid=found.txid)
         done, txid, _ = context.commit(
             branch, lambda c: batches.move(c, request, act, sealer), MovedMemories
@@ -250,7 +250,7 @@ def _events(
     connection: apsw.Connection, request: GetEvents, now_ms: int, sees_all: bool
 ) -> MemoryEvents:
     found = states.find(connection, request.id, now_ms)
-    if found is None or (not sees_all and found.state not in ("active", "archived")):
+    if found is None or (not sees_all and found.state not in states.SHOWN):
         raise NotFound(
             f"no memory {request.id}; it was forgotten or deleted, has expired or never existed"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 import msgspec
@@ -22,6 +22,7 @@ from ..api import (
     MemoryPage,
     Supersede,
     Target,
+    Wait,
     Written,
 )
 from ..api.limits import BATCH_ITEMS_MAX
@@ -34,12 +35,14 @@ from .context import Context
 from .reads import note_reads
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..governance.document import Effective
 
 __all__ = [
+    "Finished",
     "embed_written",
+    "finish_written",
     "forget",
     "get",
     "history",
@@ -87,8 +90,8 @@ def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
         context.metrics.add("memories_written", len(results))
         done = Ingested(results=tuple(results), txid=txid)
         if request.wait is not None:
-            note = embed_written(context, branch, [result.id for result in results])
-            done = msgspec.structs.replace(done, embedded=note is None, note=note)
+            finished = finish_written(context, branch, results, request.wait)
+            done = msgspec.structs.replace(done, **finished._asdict())
         context.wake(branch.address)
     return done
 
@@ -125,9 +128,12 @@ def supersede(context: Context, target: Target, request: Supersede) -> Written:
         fields = {name: getattr(result, name) for name in result.__struct_fields__}
         done = Written(**fields, txid=txid)
         if request.wait is not None:
-            note = embed_written(context, branch, [result.id])
-            notes = "; ".join(filter(None, (result.note, note))) or None
-            done = msgspec.structs.replace(done, embedded=note is None, note=notes)
+            finished = finish_written(context, branch, [result], request.wait)
+            notes = "; ".join(filter(None, (result.note, finished.note))) or None
+            superseded = finished.results[0].superseded
+            done = msgspec.structs.replace(
+                done, embedded=finished.embedded, note=notes, superseded=superseded
+            )
         context.wake(branch.address)
     return done
 
@@ -151,7 +157,8 @@ def get(context: Context, target: Target, request: GetMemory) -> GotMemory:
 def list_page(context: Context, target: Target, request: ListMemories) -> MemoryPage:
     """Read one page."""
     memories.check_list(request)
-    if request.state not in ("active", "archived") and not context.principal.may("admin"):
+    shown = ("active", "archived", "quarantined")
+    if request.state not in shown and not context.principal.may("admin"):
         raise Denied(f"to list memories that are {request.state} needs scope admin")
     with context.reading(target) as database:
         if database is None:
@@ -223,6 +230,37 @@ def _noted(result: ItemResult, note: str | None) -> ItemResult:
         return result
     said = f"{result.note}; {note}" if result.note else note
     return msgspec.structs.replace(result, note=said)
+
+
+class Finished(NamedTuple):
+    """What became of a write's rows while it waited: results, vectors, and why not all is done."""
+
+    results: tuple[ItemResult, ...]
+    embedded: bool
+    note: str | None
+
+
+def finish_written(
+    context: Context, branch: Branch, results: Sequence[ItemResult], wait: Wait
+) -> Finished:
+    """Wait for what a write is to wait for; what is not done by then is done later."""
+    note = embed_written(context, branch, [result.id for result in results])
+    done = Finished(tuple(results), note is None, note)
+    if wait != "related" or note is not None:
+        return done
+    from .relating import relate_now
+
+    fresh = [result.id for result in results if result.status != "duplicate"]
+    replaced, note = relate_now(context, branch, fresh)
+    return done._replace(results=tuple(_displacing(one, replaced) for one in results), note=note)
+
+
+def _displacing(result: ItemResult, replaced: Mapping[str, tuple[str, ...]]) -> ItemResult:
+    """Return a result with those whose place its memory took since."""
+    more = [one for one in replaced.get(result.id, ()) if one not in result.superseded]
+    if not more:
+        return result
+    return msgspec.structs.replace(result, superseded=(*result.superseded, *more))
 
 
 def embed_written(context: Context, branch: Branch, ids: Sequence[str]) -> str | None:

@@ -27,6 +27,7 @@ from .context import Context
 from .erasing import advance_all
 from .expiring import expire
 from .lifecycle import Passed, run
+from .naming import link_names
 from .policy import sweep_profile
 from .reads import settle
 from .relating import relate
@@ -110,6 +111,7 @@ def maintain(context: Context, _target: Target, _request: Maintain) -> Maintaine
                 embedded += fill(context, branch, pause=_at_once).stored
                 related = relate(context, branch, _RELATED_MAX, pause=_at_once)
                 paired += related.duplicates + related.contradictions
+                link_names(context, branch, pause=_at_once)
             passed = passed.plus(run(context, address))
             cooled += settle(context, address)
             swept += sweep_profile(context, address)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, get_args
 import apsw
 import msgspec
 
-from ..api import Depth, Recall, RecallRequest, SearchTurns, Target, TurnHit, TurnSearch
+from ..api import Depth, Dropped, Recall, RecallRequest, SearchTurns, Target, TurnHit, TurnSearch
 from ..api.limits import K_MAX, QUERY_BYTES_MAX, WINDOW_MAX
+from ..api.recall import Channel
 from ..engine import Address
 from ..errors import Invalid
 from ..profile.checks import check_embedding, check_integer, check_label, check_share
 from ..profile.memories import conditions
-from ..profile.ranking import ranking_of
+from ..profile.ranking import Ranking, ranking_of
 from ..profile.usage import query_mark
 from .context import Context, Readable
 from .questions import Question, question_vectors
@@ -21,6 +22,7 @@ from .reads import note_reads
 
 if TYPE_CHECKING:
     from ..profile.recall import RecallContext
+    from ..profile.vectors import QueryVector
 
 __all__ = ["recall", "search"]
 
@@ -40,11 +42,21 @@ def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
         question = Question(
             request.query, request.embedding, request.include_turns, request.explain
         )
-        vectors, skipped = question_vectors(context, address, database, question)
+        channels = request.channels or get_args(Channel)
+        vectors: tuple[QueryVector, ...] = ()
+        skipped = _not_asked(request)
+        if "vector" in channels:
+            vectors, beside = question_vectors(context, address, database, question)
+            skipped += beside
         policy = context.policies.lenient(address.namespace, address.profile)
-        ranking = ranking_of(policy.ranking_weights if request.weights is None else request.weights)
+        weights = policy.ranking_weights if request.weights is None else request.weights
+        ranking = _fed(ranking_of(weights), request.feedback_weight)
+        id_key = context.id_key_of(address)
         inner = _inner(context, address, database, now_ms)._replace(
-            ranking=ranking, mark=query_mark(context.id_key_of(address), request.query)
+            ranking=ranking,
+            mark=query_mark(id_key, request.query),
+            channels=channels,
+            id_key=id_key,
         )
 
         def query(connection: apsw.Connection) -> Recall:
@@ -103,12 +115,63 @@ def _check(request: RecallRequest) -> None:
         check_integer(request.max_tokens, "max_tokens", 0, 1 << 40)
     conditions(request, 0)
     ranking_of(request.weights)
+    check_share(request.feedback_weight, "feedback_weight")
+    _check_channels(request)
     if request.depth is not None:
         if request.depth not in get_args(Depth):
             words = ", ".join(get_args(Depth))
             raise Invalid(f"depth is {request.depth!r:.80}; give one of {words}")
         if request.tier is not None:
             raise Invalid("give a depth or a tier, not both: a tier is searched alone")
+
+
+def _fed(ranking: Ranking, feedback: float | None) -> Ranking:
+    """Return a ranking in which feedback counts as the request says."""
+    if feedback is None:
+        return ranking
+    if not ranking.fixed:
+        raise Invalid(
+            f"feedback_weight is for the weights memoria, and these are {ranking.name}; leave it "
+            "out, or give the factor feedback a weight"
+        )
+    return ranking._replace(feedback=feedback)
+
+
+def _check_channels(request: RecallRequest) -> None:
+    known = get_args(Channel)
+    for name in request.channels:
+        if name not in known:
+            raise Invalid(f"there is no channel {name!r:.80}; give some of {', '.join(known)}")
+    given = _given(request)
+    if request.channels and not any(given[name] for name in request.channels):
+        raise Invalid(
+            f"channels are {', '.join(request.channels)}, and what was asked is for others; topic "
+            "needs a topic, keyword and relation a query, vector a query or an embedding"
+        )
+
+
+def _given(request: RecallRequest) -> dict[Channel, bool]:
+    """Return for which channels a request has something to ask."""
+    words = request.query is not None
+    return {
+        "topic": request.topic is not None,
+        "keyword": words,
+        "vector": words or request.embedding is not None,
+        "relation": words,
+    }
+
+
+def _not_asked(request: RecallRequest) -> tuple[Dropped, ...]:
+    """Return what channels could have been asked, and are not to be."""
+    if not request.channels:
+        return ()
+    reason = f"not asked: channels are {', '.join(request.channels)}"
+    left = [name for name, given in _given(request).items() if given]
+    return tuple(
+        Dropped(what=f"channel {name}", reason=reason)
+        for name in left
+        if name not in request.channels
+    )
 
 
 def _check_query(query: str | None) -> None:

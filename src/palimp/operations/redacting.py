@@ -32,12 +32,14 @@ from ..api import (
     TurnInput,
     VectorInput,
 )
+from ..api.annotating import Annotate
 from ..api.base import Request
+from ..api.relations import MemoryEntities
 from ..api.sql import Encoded, SqlValue
 from ..engine import Address
 from ..errors import Error, Invalid, in_batch
 from ..governance.document import Effective
-from ..security.redaction import replaced, scan, scan_named
+from ..security.redaction import RULES, Finding, replaced, scan, scan_named
 from .auditing.actions import REDACTION
 
 if TYPE_CHECKING:
@@ -84,8 +86,13 @@ class Screen:
             **dict.fromkeys(SECRET_LABELS, policy.redaction_secrets),
             **dict.fromkeys(PERSONAL_LABELS, policy.redaction_personal),
         }
-        self.secrets = policy.redaction_secrets != "allow"
-        self.personal = policy.redaction_personal != "allow"
+        self.rules = RULES[policy.redaction_rules]
+        self._secrets = policy.redaction_secrets != "allow"
+        self._personal = policy.redaction_personal != "allow"
+
+    def scan(self, text: str) -> list[Finding]:
+        """Return what of a text the policy says something about."""
+        return scan(text, self.rules, secrets=self._secrets, personal=self._personal)
 
     def rule(self, label: str) -> str:
         """Return the rule for a label, as a policy says it."""
@@ -100,6 +107,8 @@ class Screen:
         for name in ("tags", "derived_from"):
             for one in getattr(given, name):
                 look.name(one, name)
+        for named in given.entities:
+            look.name(named.name, "entities")
         changed: dict[str, Any] = {"text": look.text(given.text, "text")}
         if given.keywords is not None:
             changed["keywords"] = look.text(given.keywords, "keywords")
@@ -108,6 +117,24 @@ class Screen:
         if given.metadata is not None:
             changed["metadata"] = look.json(given.metadata, "metadata")
         return self._with_vector(look, given, changed)
+
+    def named(self, given: MemoryEntities) -> Seen[MemoryEntities]:
+        """Look at what a memory is said to name."""
+        look = Look(self)
+        for one in given.entities:
+            look.name(one.name, "entities")
+        return self._seen(look, given)
+
+    def annotation(self, given: Annotate) -> Seen[Annotate]:
+        """Look at what is to be said about a memory."""
+        look = Look(self)
+        for tag in given.tags or ():
+            look.name(tag, "tags")
+        look.name(given.trust, "trust")
+        if given.metadata is not None:
+            metadata = look.json(given.metadata, "metadata")
+            given = msgspec.structs.replace(given, metadata=metadata)
+        return self._seen(look, given)
 
     def turn(self, given: TurnInput) -> Seen[TurnInput]:
         """Look at a turn; a vector that was made of what is redacted is left out."""
@@ -294,7 +321,7 @@ class Look:
     def text(self, value: str, field: str) -> str:
         """Return a text as it may be kept."""
         screen = self._screen
-        found = scan(value, secrets=screen.secrets, personal=screen.personal)
+        found = screen.scan(value)
         if not found:
             return value
         for one in found:
@@ -303,10 +330,9 @@ class Look:
 
     def name(self, value: Any, field: str, reason: str = _NO_NAME) -> None:
         """Look at what cannot be redacted: the rule to do so refuses it for `reason`."""
-        if not isinstance(value, str):
+        if not isinstance(value, str) or self._screen.rules.texts_only:
             return
-        screen = self._screen
-        for one in scan(value, secrets=screen.secrets, personal=screen.personal):
+        for one in self._screen.scan(value):
             self._keep(one.label, field, reason)
 
     def json(self, value: Any, field: str, depth: int = 0) -> Any:
@@ -314,7 +340,7 @@ class Look:
         if isinstance(value, str):
             return self.text(value, field)
         if type(value) is int:
-            if value not in _CARDS:
+            if value not in _CARDS or self._screen.rules.texts_only:
                 return value
             kept = self.text(str(value), field)
             return value if kept == str(value) else kept
@@ -337,7 +363,9 @@ class Look:
         if isinstance(value, str) or type(value) is int:
             before = self.counts.total()
             kept = self.json(value, field, depth)
-            label = scan_named(name, str(value)) if self.counts.total() == before else None
+            label = None
+            if self.counts.total() == before:
+                label = scan_named(name, str(value), self._screen.rules)
             word = "allow" if label is None else self._screen.words[label]
             if label is None or word == "allow":
                 return kept

@@ -149,10 +149,13 @@ def _check(request: CreateTask) -> None:
             f"match has {len(request.match)} characters; give 1 to {TASK_MATCH_CHARS_MAX}, as "
             "customer-*"
         )
-    for kind, field in (("export", "to"), ("erase", "erase")):
+    kinds = (("export", "to"), ("erase", "erase"), ("governance", "governance"))
+    for kind, field in kinds:
         if (getattr(request, field) is None) != (request.kind != kind):
             missing = "needs" if request.kind == kind else "takes no"
             raise Invalid(f"a task {request.kind!r} {missing} {field!r}")
+    if request.if_enabled and request.kind != "governance":
+        raise Invalid(f"a task {request.kind!r} takes no 'if_enabled'")
     if request.to is not None:
         from .fleet import check_target
 

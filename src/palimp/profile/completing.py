@@ -1,4 +1,4 @@
-"""What the first writes of keys, vectors, documents and proposals make, as they make it.
+"""What the first writes of keys, vectors, documents, proposals and relations make, as they do it.
 
 So a file from elsewhere can be held against it, to the letter: what is named like a table of ours
 and has another column, a default or a check is not one of ours.
@@ -16,8 +16,9 @@ __all__ = ["complete"]
 def complete(connection: apsw.Connection, names: Sequence[str]) -> None:
     """Make those of `names` in a new database that a write would make; pass over all others."""
     # Asked of an import only; opening a folder does not wait for these.
-    from . import collections, documents, kv, proposals, usage
+    from . import collections, documents, governed, kv, proposals, usage
     from .memories import dedup, states
+    from .relations import tables
 
-    for part in (kv, collections, documents, proposals, states, usage, dedup):
+    for part in (kv, collections, documents, proposals, states, usage, dedup, tables, governed):
         part.complete(connection, names)

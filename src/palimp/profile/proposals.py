@@ -41,6 +41,7 @@ __all__ = [
     "remove_for",
     "remove_of",
     "shown",
+    "withdraw",
     "worded",
 ]
 
@@ -193,6 +194,14 @@ def decide(
         WHERE id = ?""",
         (decision, now_ms, memory, identity),
     )
+
+
+def withdraw(connection: apsw.Connection, identity: str) -> bool:
+    """Remove a proposal that nobody decided on; False where there is none."""
+    if not has_table(connection, _NAME):
+        return False
+    connection.execute(f"DELETE FROM {_NAME} WHERE id = ? AND decision = 'pending'", (identity,))
+    return connection.changes() > 0
 
 
 def check_list(request: ListProposals) -> None:

@@ -42,6 +42,8 @@ FACTORS = (
     "when",
     "statement",
     "substance",
+    "relation",
+    "confidence",
 )
 # Added to the score of a memory of the session that is asked for, and the most of such additions.
 SESSION_BOOST = 0.05
@@ -53,12 +55,16 @@ class Ranking(NamedTuple):
     """What counts how much. Without `weights` the fitted ones of `recall/weights.py`.
 
     With weights each factor is spread over [0, 1] among the candidates, and the weights are divided
-    by their sum.
+    by their sum. `fixed`: each is on a scale of its own instead, that does not depend on the other
+    candidates; what is hardly believed any more is left out, and the score is multiplied by what
+    callers said, `feedback` for each time.
     """
 
     name: str
     weights: Mapping[str, float] | None = None
     boosts: bool = False
+    fixed: bool = False
+    feedback: float = 0.1
 
     @property
     def counts_usage(self) -> bool:
@@ -80,6 +86,12 @@ SETS: dict[str, Ranking] = {
             "usage": 0.10,
         },
         boosts=True,
+    ),
+    # The hybrid score of Memoria.
+    "memoria": Ranking(
+        "memoria",
+        {"semantic": 0.3, "keyword": 0.2, "recency": 0.2, "confidence": 0.3},
+        fixed=True,
     ),
 }
 

@@ -27,16 +27,33 @@ from .protocols import Sealer, Undecipherable
 if TYPE_CHECKING:
     from .vectors import CodeIndex, Handles, QueryVector
 
-__all__ = ["Found", "Noted", "Pair", "Reader", "Said", "find", "has_more", "mark", "note"]
+__all__ = [
+    "Association",
+    "Found",
+    "Noted",
+    "Pair",
+    "Reader",
+    "Said",
+    "find",
+    "find_of",
+    "has_more",
+    "interchangeable",
+    "mark",
+    "note",
+    "replaced",
+]
 
 _MARK = "related"
 _NEAR_MAX = 64
 # Below that two texts are about different things, whatever else they share.
 _RELATED_MIN = 0.6
+# From that on they are about the same, and an edge says so.
+_ASSOCIATED_MIN = 0.7
 # A row that is like many others says so three times, and so does each of those.
 _PAIRS_A_ROW_MAX = 3
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_TOKEN = re.compile(r"\w+")
 _NEGATION = re.compile(
     r"\b(?:not?|never|none|nobody|nothing|neither|nor|without|cannot|stopped|quit|\w+n['’]t)\b",
     re.IGNORECASE,
@@ -116,12 +133,21 @@ class Pair(NamedTuple):
     replaces: bool
 
 
+class Association(NamedTuple):
+    """Two memories by handle that are near to each other, and how near."""
+
+    newer: int
+    older: int
+    cosine: float
+
+
 class Found(NamedTuple):
     """Pairs, how many rows were looked at, and the number of the last code of these."""
 
     pairs: list[Pair]
     rows: int
     through: int
+    associations: tuple[Association, ...] = ()
 
 
 class Noted(NamedTuple):
@@ -154,11 +180,14 @@ def find(
     after: int,
     limit: int,
     minimum: float,
+    *,
+    associations: bool = False,
 ) -> Found:
     """Compare up to `limit` rows whose codes follow `after` with those near to them.
 
     Two with a cosine of `minimum` or more are near duplicates, unless they differ in a number, a
-    negation or their subject. Reads only.
+    negation or their subject. With `associations` what is as near as 0.7 in the same place is given
+    too, of each row the nearest three. Reads only.
     """
     import numpy as np
 
@@ -166,7 +195,8 @@ def find(
 
     pairs: dict[tuple[int, int, str], Pair] = {}
     through, rows = after, 0
-    search = _Search(connection, index, sealer, reader, minimum)
+    near: dict[tuple[int, int], Association] = {}
+    search = _Search(connection, index, sealer, reader, minimum, associations)
     for code, handle, model, vector in _fresh(connection, after, limit):
         through, rows = code, rows + 1
         row = search.row(handle) if model is not None else None
@@ -174,7 +204,34 @@ def find(
             query = QueryVector(model, np.frombuffer(vector, np.float32))
             for pair in search.pairs(row, query):
                 pairs.setdefault((pair.newer, pair.older, pair.kind), pair)
-    return Found(list(pairs.values()), rows, through)
+            for one in search.associations:
+                near.setdefault((one.newer, one.older), one)
+    return Found(list(pairs.values()), rows, through, tuple(near.values()))
+
+
+def find_of(
+    connection: apsw.Connection,
+    index: CodeIndex,
+    sealer: Sealer,
+    reader: Reader,
+    handles: Sequence[int],
+    minimum: float,
+) -> Found:
+    """Compare these rows, whether they were compared before or not; the mark is not moved by it."""
+    import numpy as np
+
+    from .vectors import QueryVector
+
+    pairs: dict[tuple[int, int, str], Pair] = {}
+    search = _Search(connection, index, sealer, reader, minimum, associating=False)
+    for handle in handles:
+        row = search.row(handle)
+        if row is None:
+            continue
+        for model, vector in _own_vectors(connection, handle):
+            for pair in search.pairs(row, QueryVector(model, np.frombuffer(vector, np.float32))):
+                pairs.setdefault((pair.newer, pair.older, pair.kind), pair)
+    return Found(list(pairs.values()), len(handles), 0)
 
 
 def note(
@@ -208,10 +265,18 @@ def note(
             take_place(connection, pair.older, pair.newer, now_ms)
             proposals.decide(connection, identity, "superseded", now_ms)
             superseded += 1
+    _associate(connection, found.associations, now_ms)
     if found.through > mark(connection):
         values = (_MARK, found.through)
         connection.execute("INSERT OR REPLACE INTO __palimp_meta VALUES (?, ?)", values)
     return Noted(counted["duplicate"], counted["contradiction"], superseded)
+
+
+def interchangeable(one: str, other: str) -> bool:
+    """Whether two texts that are near differ neither in a number, nor in a negation, nor a name."""
+    if _numbers(one) != _numbers(other) or _is_negated(one) != _is_negated(other):
+        return False
+    return _telling(one) == _telling(other)
 
 
 class _Search:
@@ -224,12 +289,16 @@ class _Search:
         sealer: Sealer,
         reader: Reader,
         minimum: float,
+        associating: bool,
     ) -> None:
         self._connection = connection
         self._index = index
         self._sealer = sealer
         self._reader = reader
         self._minimum = minimum
+        self._associating = associating
+        # Of the row that was looked at last.
+        self.associations: list[Association] = []
         self._rows: dict[int, _Row | None] = {}
         self._active: Handles | None = None
         self._said: dict[int, Said | None] = {}
@@ -245,8 +314,10 @@ class _Search:
     def pairs(self, row: _Row, query: QueryVector) -> Iterator[Pair]:
         """Yield what a row is paired with, of each kind the nearest three."""
         left: dict[Kind, int] = dict.fromkeys(("duplicate", "contradiction"), _PAIRS_A_ROW_MAX)
+        self.associations = []
         for other, score in self._others(row, query):
             older, newer = sorted((row, other), key=lambda one: (one.activated_at, one.handle))
+            self._associate(newer, older, score)
             verdict = self._judge(newer, older, score)
             if verdict is not None and left[verdict[0]]:
                 kind, reason = verdict
@@ -257,7 +328,10 @@ class _Search:
     def _others(self, row: _Row, query: QueryVector) -> Iterator[tuple[_Row, float | None]]:
         said = self._statement(row)
         # What nobody understands contradicts nothing.
-        found = self._near(query, self._minimum if said is None else _RELATED_MIN)
+        least = _RELATED_MIN
+        if said is None:
+            least = min(self._minimum, _ASSOCIATED_MIN) if self._associating else self._minimum
+        found = self._near(query, least)
         for handle, score in found.items():
             other = self.row(handle) if handle != row.handle else None
             if other is not None:
@@ -310,8 +384,14 @@ class _Search:
             return "contradiction", "almost the same words, one of them with a negation"
         return "duplicate", f"cosine {score:.3f}"
 
+    def _associate(self, newer: _Row, older: _Row, score: float | None) -> None:
+        if not self._associating or score is None or score < _ASSOCIATED_MIN:
+            return
+        if len(self.associations) < _PAIRS_A_ROW_MAX and _equal(newer, older, _SAME_PLACE):
+            self.associations.append(Association(newer.handle, older.handle, min(score, 1.0)))
+
     def _replaces(self, newer: _Row, older: _Row) -> bool:
-        return _equal(newer, older, _SAME_ROLE) and _names(newer.text) == _names(older.text)
+        return _equal(newer, older, _SAME_ROLE) and _telling(newer.text) == _telling(older.text)
 
     def _statement(self, row: _Row) -> Said | None:
         if row.handle not in self._said:
@@ -341,6 +421,32 @@ def _fresh(connection: apsw.Connection, after: int, limit: int) -> list[Any]:
     return rows
 
 
+def _own_vectors(connection: apsw.Connection, handle: int) -> list[Any]:
+    """Return the names of our models and the vectors of a row."""
+    rows: list[Any] = connection.execute(
+        f"""SELECT m.name, v.vector FROM {MEMORIES.vectors} v
+        JOIN __palimp_models m ON m.model = v.slot & 255
+        WHERE v.slot BETWEEN ?1 << 8 AND (?1 << 8) + 255 AND m.name != ?2""",
+        (handle, GIVEN_MODEL),
+    ).fetchall()
+    return rows
+
+
+def replaced(connection: apsw.Connection, pairs: Iterable[Pair]) -> dict[str, tuple[str, ...]]:
+    """Return whose place the newer ones of these pairs have by now, by id."""
+    found: dict[str, tuple[str, ...]] = {}
+    for pair in pairs:
+        row = connection.execute(
+            """SELECT n.id, o.id FROM __palimp_memories o
+            JOIN __palimp_memories n ON n.handle = o.superseded_by
+            WHERE o.handle = ? AND n.handle = ?""",
+            (pair.older, pair.newer),
+        ).fetchone()
+        if row is not None:
+            found[row[0]] = (*found.get(row[0], ()), row[1])
+    return found
+
+
 def _ids(connection: apsw.Connection, handles: Sequence[int]) -> tuple[str, str] | None:
     """Return the ids of two memories, newest first; None where one does not hold any more."""
     found = [
@@ -350,6 +456,20 @@ def _ids(connection: apsw.Connection, handles: Sequence[int]) -> tuple[str, str]
         for handle in handles
     ]
     return (found[0], found[1]) if all(found) else None
+
+
+def _associate(connection: apsw.Connection, found: Sequence[Association], now_ms: int) -> None:
+    """Relate what is near to each other and still holds, the newer one to the older one."""
+    if not found:
+        return
+    from .relations.edges import NewEdge, add
+
+    edges = [
+        NewEdge(one.newer, one.older, "association", one.cosine)
+        for one in found
+        if _ids(connection, (one.newer, one.older)) is not None
+    ]
+    add(connection, edges, "rule", now_ms)
 
 
 def _proposal(identity: str, pair: Pair) -> NewProposal:
@@ -381,9 +501,12 @@ def _is_negated(text: str) -> bool:
     return len(_NEGATION.findall(text)) % 2 == 1
 
 
-def _names(text: str) -> list[str]:
-    """Return the words with a capital, in order: who is named, and who comes first.
+def _telling(text: str) -> tuple[list[str], list[str]]:
+    """Return the words with a capital, in order, and those with a digit: who is named, and what.
 
-    Means of words know no order: "Ann owes Bob" is as near to "Bob owes Ann" as can be.
+    Means of words know no order: "Ann owes Bob" is as near to "Bob owes Ann" as can be. Nor do they
+    know an id: of two that differ in one letter neither is a word.
     """
-    return [word for word in _WORD.findall(text) if word[0].isupper()]
+    named = [word for word in _WORD.findall(text) if word[0].isupper()]
+    counted = [word for word in _TOKEN.findall(text) if any(map(str.isdigit, word))]
+    return named, sorted(counted)

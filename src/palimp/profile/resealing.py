@@ -17,6 +17,8 @@ from .collections import list_names, table_of
 from .indexing import MEMORIES, TURNS, Corpus, add_entries, neighbours, remove_entries
 from .lazy import has_table
 from .protocols import Sealer
+from .relations.entities import NAME_FIELD, TABLE
+from .relations.tables import ENTITIES
 
 __all__ = ["Part", "Resealed", "count", "parts", "refuse_sealed", "reseal"]
 
@@ -54,6 +56,7 @@ _PARTS = (
     Part(_DELETED, "memories", ("handle",), "id", _MEMORY_FIELDS),
     Part(TURNS.rows, "turns", ("handle",), "session || '/' || seq", ("content",), TURNS),
     Part("__palimp_proposals", "proposals", ("handle",), "id", ("text", "draft", "reason")),
+    Part(ENTITIES, TABLE, ("entity",), "mark", (NAME_FIELD,)),
     Part("__palimp_kv", "kv", ("ns", "k"), _KV_IDENTITY, ("v",), data=True),
 )
 

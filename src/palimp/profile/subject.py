@@ -23,6 +23,7 @@ from .memories import events
 from .memories.rows import MEMORY_COLUMNS, memory_fields
 from .memories.states import DELETED
 from .protocols import Sealer
+from .relations.pages import entities_of, relations_from
 from .sessions import TURN_COLUMNS, turn_fields
 
 __all__ = ["check_export", "page"]
@@ -116,6 +117,12 @@ def _memories(
         supersedes = [identity for (identity,) in older]
         if supersedes:
             fields["supersedes"] = supersedes
+        for name, related in (
+            ("relations", list(relations_from(connection, row[0]))),
+            ("entities", list(entities_of(connection, row[0], sealer))),
+        ):
+            if related:
+                fields[name] = related
         yield (row[0],), {**fields, "events": [msgspec.to_builtins(one) for one in said]}
 
 

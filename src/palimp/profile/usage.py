@@ -31,11 +31,12 @@ __all__ = [
     "counts",
     "drop_feedback",
     "due_tiers",
-    "feedback_values",
     "give",
+    "given",
     "note_reads",
     "query_mark",
     "set_tiers",
+    "summary",
     "value_of",
 ]
 
@@ -207,16 +208,30 @@ def counts(connection: apsw.Connection, handle: int) -> dict[str, int]:
     return dict(rows.fetchall())
 
 
+def summary(connection: apsw.Connection) -> dict[str, dict[str, int]]:
+    """Return how often each signal was given, by the trust of the memories; "" is none."""
+    if not has_table(connection, _NAME):
+        return {}
+    rows: Any = connection.execute(
+        f"""SELECT coalesce(m.trust, ''), f.signal, sum(f.count) FROM {_NAME} f
+        JOIN __palimp_memories m USING (handle) GROUP BY 1, 2"""
+    )
+    found: dict[str, dict[str, int]] = {}
+    for trust, signal, count in rows:
+        found.setdefault(trust, {})[signal] = count
+    return found
+
+
 def value_of(given: dict[str, int]) -> float:
     """Return what signals are worth together, in [0.05, 1]; 0.5 without any."""
     total = NEUTRAL + sum(SIGNALS[signal] * count for signal, count in given.items())
     return min(_VALUE_MOST, max(_VALUE_LEAST, total))
 
 
-def feedback_values(
+def given(
     connection: apsw.Connection, handles: Sequence[int], query: bytes
-) -> dict[int, float]:
-    """Return the value of each memory of which something was said, in general or of a question."""
+) -> dict[int, dict[str, int]]:
+    """Return how often each signal was given of each memory, in general or of a question."""
     # Most profiles have none.
     if not handles or not has_table(connection, _NAME):
         return {}
@@ -228,10 +243,10 @@ def feedback_values(
         GROUP BY f.handle, f.signal""",
         {"handles": apsw.carray(np.asarray(handles, np.int64)), "query": query},
     ).fetchall()
-    given: dict[int, dict[str, int]] = {}
+    found: dict[int, dict[str, int]] = {}
     for handle, signal, count in rows:
-        given.setdefault(handle, {})[signal] = count
-    return {handle: value_of(signals) for handle, signals in given.items()}
+        found.setdefault(handle, {})[signal] = count
+    return found
 
 
 def drop_feedback(connection: apsw.Connection, handles: Sequence[int]) -> None:

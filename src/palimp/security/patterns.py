@@ -4,6 +4,7 @@ A search must not take longer than the text is long: every repetition is possess
 follows a word that cannot stand in what is repeated. A test gives each a megabyte of its worst.
 
 `OURS` prefer to miss something to redacting what is none: what they take away is gone for good.
+`MEMORIA` finds what the service of that name does, in texts alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["MANY_DIGITS", "NAMES", "OURS", "Rule", "Rules"]
+__all__ = ["MANY_DIGITS", "MEMORIA", "OURS", "Rule", "Rules"]
 
 Spans: TypeAlias = Iterable[tuple[int, int]]
 
@@ -34,10 +35,16 @@ class Rule(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What is looked for, in this order."""
+    """What is looked for, in this order.
+
+    `names` say what a value is by its name: a label, which names, and which values fit. With
+    `texts_only` what things are found by is not looked at, nor are numbers.
+    """
 
     secrets: tuple[Rule, ...]
     personal: tuple[Rule, ...]
+    names: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = ()
+    texts_only: bool = False
 
 
 def _spans(
@@ -351,11 +358,9 @@ _PERSONAL = (
     ),
 )
 
-OURS = Rules(_SECRETS, _PERSONAL)
-
 # -- what a name says of its value -----------------------------------------------------------------
 
-NAMES: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
+_NAMES: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     (
         "password_assign",
         re.compile(r"(?:password|passwd|passphrase|(?:^|[^a-z])pwd|secret)$", re.IGNORECASE),
@@ -377,4 +382,28 @@ NAMES: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
             and 7 <= len(_digits(value)) <= 15
         ),
     ),
+)
+
+OURS = Rules(_SECRETS, _PERSONAL, _NAMES)
+
+# -- Memoria's -------------------------------------------------------------------------------------
+
+MEMORIA = Rules(
+    (
+        _AWS,
+        _rule("private_key", "private key", r"-----BEGIN (?:(?:RSA|EC|DSA) )?PRIVATE KEY-----"),
+        _rule("bearer_token", "bearer", r"(?i)bearer\s++[A-Za-z0-9_.~+/-]++=*+"),
+        _rule(
+            "password_assign",
+            "password passwd secret",
+            r"(?i)(?:password|passwd|secret)\s*+[:=]\s*+\S++",
+        ),
+    ),
+    (
+        _rule("email", "@", r"(?<![A-Za-z0-9_.+-])[A-Za-z0-9_.+-]++@[A-Za-z0-9-]++\.[A-Za-z]{2,}+"),
+        _rule("phone", None, r"\b[0-9]{3}[-.]?[0-9]{3,4}[-.]?[0-9]{4}\b"),
+        _rule("ssn", None, r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"),
+        _rule("card", None, r"\b[0-9](?:[ -]*+[0-9]){12,18}\b"),
+    ),
+    texts_only=True,
 )

@@ -13,9 +13,22 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .patterns import MANY_DIGITS, NAMES, OURS, Rules
+from .patterns import MANY_DIGITS, MEMORIA, OURS, Rules
 
-__all__ = ["OURS", "Finding", "Rules", "redact", "replaced", "scan", "scan_named"]
+__all__ = [
+    "MEMORIA",
+    "OURS",
+    "RULES",
+    "Finding",
+    "Rules",
+    "redact",
+    "replaced",
+    "scan",
+    "scan_named",
+]
+
+# By the names that policies have for them.
+RULES = {"standard": OURS, "memoria": MEMORIA}
 
 
 class Finding(NamedTuple):
@@ -52,9 +65,9 @@ def scan(
     return found
 
 
-def scan_named(name: str, text: str) -> str | None:
+def scan_named(name: str, text: str, rules: Rules = OURS) -> str | None:
     """Return what a value is because of its name (`{"password": "x"}`); None where nothing."""
-    for label, names, fits in NAMES:
+    for label, names, fits in rules.names:
         if names.search(name) and fits(text):
             return label
     return None

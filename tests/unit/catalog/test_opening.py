@@ -21,7 +21,8 @@ pytest.importorskip("alembic", reason="alembic is not installed (pip install 'pa
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("mysql://u:s3cret@host/db", "is mysql://..., which this release has no catalog on"),
+        ("oracle://u:s3cret@host/db", "is oracle://..., which this release has no catalog on"),
+        ("mysql://u:s3cret@host:port/db", "give mysql://user:password@host:3306/database"),
         ("http://u:s3cret@host/db", "is http://..."),
         ("s3cret", "is no URL"),
         ("", "is no URL"),
@@ -71,6 +72,7 @@ def test_a_relative_path_is_taken_from_where_it_was_given(
         ("sqlite:////tmp/a.db", "sqlalchemy"),
         ("sqlite:////tmp/a.db", "alembic"),
         ("postgresql://h/d", "psycopg"),
+        ("mysql+pymysql://h/d", "pymysql"),
     ],
 )
 def test_a_missing_extra_is_named_with_what_installs_it(
@@ -82,12 +84,13 @@ def test_a_missing_extra_is_named_with_what_installs_it(
     )
     with pytest.raises(Unconfigured, match=rf"{missing}; install .* 'palimp\[server\]'"):
         open_catalog(url, Clock())
-    assert (default_url(tmp_path) is None) == (missing != "psycopg")
+    assert (default_url(tmp_path) is None) == (missing in ("sqlalchemy", "alembic"))
 
 
-def test_opening_asks_nobody() -> None:
-    catalog = open_catalog("postgresql://u:s3cret@192.0.2.1/palimp", Clock())
-    assert catalog.name == "postgresql://192.0.2.1:5432/palimp"
+@pytest.mark.parametrize(("scheme", "port"), [("postgresql", 5432), ("mysql", 3306)])
+def test_opening_asks_nobody(scheme: str, port: int) -> None:
+    catalog = open_catalog(f"{scheme}://u:s3cret@192.0.2.1/palimp", Clock())
+    assert catalog.name == f"{scheme}://192.0.2.1:{port}/palimp"
     catalog.close()
 
 

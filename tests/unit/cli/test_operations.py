@@ -20,16 +20,31 @@ from palimp import Client
 from palimp.api import OPERATIONS
 from palimp.cli.main import cli
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "governance" / "plugins"))
+
+from packages import new_key, signed
+
+SIGNER = new_key()
+
 # One command for every operation, in an order in which each finds what it needs. {id} is the
 # memory that the first one wrote.
 COMMANDS = {
-    "memories.ingest": "memory remember alice hello",
+    # So old that governance has something to do.
+    "memories.ingest": "memory remember alice hello --kind working --observed-at 2020-01-01",
     "memories.get": "memory get alice {id}",
     "memories.list": "memory list alice",
     "memories.history": "memory history alice {id}",
     "recall": "memory recall alice hello",
     # Nobody has memories, so that no model is called.
     "ask": "ask nobody hello",
+    "memories.annotate": "memory annotate alice {id} --importance 0.4 --tag seat",
+    "governance.run": "governance run alice",
+    "governance.reports": "governance report alice",
+    "governance.report": "governance report alice {run}",
+    "governance.status": "governance status alice",
+    "governance.undo": "governance undo alice {run}",
+    "governance.consolidate": "governance consolidate alice",
+    "governance.reflect": "governance reflect alice --mode candidates",
     "memories.archive": "lifecycle archive alice {id}",
     "memories.restore": "lifecycle restore alice {id}",
     "memories.hold": "lifecycle hold alice {id} --reason claim",
@@ -40,7 +55,15 @@ COMMANDS = {
     "memories.events": "lifecycle events alice {id}",
     "memories.lineage": "lifecycle lineage alice {id}",
     "memories.feedback": "memory feedback alice {id} useful",
+    "feedback.summary": "memory feedback-summary alice",
+    "memories.stats": "memory stats alice",
     "memories.supersede": "memory supersede alice {id} goodbye",
+    "entities.link": "memory link alice {id} Anna --type person",
+    "entities.list": "memory entities alice {id}",
+    "entities.unlinked": "memory unlinked alice",
+    "relations.add": "memory relate alice {id} {other}",
+    "relations.list": "memory relations alice {id}",
+    "relations.remove": "memory unrelate alice {id} {other}",
     "memories.forget": "memory forget alice {id}",
     "sessions.append": "session append alice s1 user hello",
     "sessions.list": "session list alice",
@@ -86,9 +109,14 @@ COMMANDS = {
     "checkpoints.list": "branch checkpoints alice",
     "points.list": "branch points alice",
     "rewind": "branch rewind alice before",
+    "branches.revert": "branch revert alice before before",
     "checkpoints.delete": "branch drop alice before",
     "branches.fork": "branch fork alice trial",
     "branches.list": "branch list alice",
+    "branches.diff": "branch diff alice@trial",
+    "branches.merge": "branch merge alice trial",
+    "branches.apply": "branch apply alice trial {id}",
+    "branches.pick": "branch pick alice trial {id}",
     "branches.delete": "branch delete alice@trial",
     "sync": "branch sync alice",
     "wake": "branch wake alice",
@@ -120,6 +148,11 @@ COMMANDS = {
     "tasks.get": "fleet show {task}",
     "tasks.cancel": "fleet cancel {task}",
     "tasks.retry": "fleet retry {task}",
+    "credentials.create": "key --dialect memoria create --user alice --name laptop",
+    "credentials.list": "key --dialect memoria list",
+    "credentials.get": "key --dialect memoria show {credential}",
+    "credentials.rotate": "key --dialect memoria rotate {credential}",
+    "credentials.revoke": "key --dialect memoria revoke {credential}",
     "keys.status": "keys status",
     "keys.profiles": "keys status --namespace default",
     "keys.rotate": "keys rotate",
@@ -127,6 +160,13 @@ COMMANDS = {
     "keys.seal_fields": "keys seal-fields --namespace default",
     "keys.retire": "keys retire --namespace default",
     "keys.retire_masters": "keys retire",
+    "plugins.add_signer": f"governance plugin signer-add me {SIGNER.public}",
+    "plugins.signers": "governance plugin signer-list",
+    "plugins.publish": "governance plugin publish calm",
+    "plugins.list": "governance plugin list",
+    "plugins.activate": "governance plugin activate governance:calm:v1 ^1.0",
+    "plugins.events": "governance plugin events",
+    "plugins.remove_signer": "governance plugin signer-remove me",
     "namespaces.list": "namespace list",
     "namespaces.delete": "namespace delete default --yes",
 }
@@ -135,7 +175,17 @@ NO_TXID = {"branches.delete", "checkpoints.delete", "maintain"} | {
     name
     for name in OPERATIONS
     if name.startswith(
-        ("databases.", "erasures.", "keys.", "namespaces.", "policy.", "tasks.", "tokens.")
+        (
+            "databases.",
+            "erasures.",
+            "keys.",
+            "namespaces.",
+            "policy.",
+            "tasks.",
+            "tokens.",
+            "credentials.",
+            "plugins.",
+        )
     )
 }
 
@@ -169,6 +219,9 @@ def place(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[list[str]]:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "calm").mkdir()
+    for path, data in signed(SIGNER).items():
+        (tmp_path / "calm" / path).write_bytes(data)
     # Else there is no key to sign tokens with.
     monkeypatch.setenv("PALIMP_SINGLE_NODE", "1")
     monkeypatch.setenv("PALIMP_MASTER_KEY", base64.b64encode(b"k" * 32).decode())
@@ -198,23 +251,30 @@ def test_every_command_does_its_operation_in_json_and_names_the_txid_of_a_write(
         return original(self, operation, *more)
 
     monkeypatch.setattr(Client, "call", call)
-    identity = erasure = review = proposal = task = ""
+    other = run = ""
+    identity = erasure = review = proposal = task = credential = ""
     for operation, command in COMMANDS.items():
-        if operation.startswith(("tasks.", "usage.")) and not WITH_CATALOG:
+        if operation.startswith(("tasks.", "usage.", "credentials.")) and not WITH_CATALOG:
             continue
         called.clear()
         named = {"id": identity, "erasure": erasure, "review": review, "proposal": proposal}
-        named["task"] = task
+        named |= {"task": task, "credential": credential, "other": other, "run": run}
         words = command.format(**named).split()
         found = CliRunner().invoke(cli, [*words, "--json", *place], catch_exceptions=False)
         assert found.exit_code == 0, (command, found.output)
         assert operation in called, command
         answer = json.loads(found.stdout)
         identity = identity or answer["id"]
+        if operation == "memories.supersede":
+            other = answer["id"]
         if operation == "erasures.create":
             erasure = answer["id"]
+        if operation == "governance.run":
+            run = answer["id"]
         if operation == "tasks.create":
             task = answer["id"]
+        if operation in ("credentials.create", "credentials.rotate"):
+            credential = answer["id"]
         if operation == "extract":
             review, proposal = answer["review"]["review"], answer["proposals"][0]["id"]
         row = OPERATIONS[operation]

@@ -1,4 +1,4 @@
-"""The page about nodes runs as it is written."""
+"""Pages run as they are written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from .gate import House
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "use-a-node-from-python.md"
+PAGES = Path(__file__).resolve().parents[3] / "docs" / "how-to"
+PAGE = PAGES / "use-a-node-from-python.md"
 
 
 def test_the_page_prints_what_it_says(house: House, tmp_path: Path) -> None:
@@ -24,3 +25,16 @@ def test_the_page_prints_what_it_says(house: House, tmp_path: Path) -> None:
         "Prefers aisle seats\n3 memories\nit did not happen\n",
         "",
     )
+
+
+def test_the_page_about_what_is_said_of_memories_prints_what_it_says(tmp_path: Path) -> None:
+    page = (PAGES / "describe-and-count-memories.md").read_text("utf-8")
+    blocks, printed = (
+        re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("python", "text")
+    )
+    assert len(blocks) == len(printed) == 4
+    code = "\n".join(blocks)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("".join(printed), "")

@@ -59,6 +59,15 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "MEMORIA_EMBEDDING_API_KEY": ("sk-secret", "sk-secret"),
     "MEMORIA_EMBEDDING_BASE_URL": ("http://127.0.0.1/v1", "http://127.0.0.1/v1"),
     "MEMORIA_EMBEDDING_ENDPOINTS": ('[{"url": "http://a/v1"}]', '[{"url": "http://a/v1"}]'),
+    "MEMORIA_MASTER_KEY": ("m" * 20, "m" * 20),
+    "MEMORIA_API_KEY_SECRET": ("s" * 20, "s" * 20),
+    "MEMORIA_RATE_LIMIT_AUTH_KEYS": ("500,30", "500,30"),
+    "MEMORIA_INSTANCE_ID": ("memoria-0", "memoria-0"),
+    "MEMORIA_LOCK_TTL_SECS": ("60", 60.0),
+    "MEMORIA_GOVERNANCE_ENABLED": ("true", True),
+    "MEMORIA_GOVERNANCE_PLUGIN_DIR": ("./plugin", "./plugin"),
+    "MEMORIA_GOVERNANCE_PLUGIN_BINDING": ("nightly", "nightly"),
+    "MEMORIA_GOVERNANCE_PLUGIN_SUBJECT": ("alice", "alice"),
     "MEMORIA_LLM_API_KEY": ("sk-secret", "sk-secret"),
     "MEMORIA_LLM_BASE_URL": ("http://127.0.0.1/v1", "http://127.0.0.1/v1"),
     "MEMORIA_LLM_MODEL": ("qwen3", "qwen3"),
@@ -171,13 +180,13 @@ def test_what_means_nothing_here_stops_nothing_and_is_named() -> None:
     environment = {
         "MEMOTURN_GC_GRACE_SECS": "600",
         "MEMOTURN_HOT_CAP": "12",
-        "MEMORIA_MASTER_KEY": "secret",
+        "MEMORIA_DB_HOST": "matrixone",
         "MEMORIA_EMBEDDING_DIM": "0",
         "HOME": "/nowhere",
     }
     assert load_settings({}, environment).hot_cap == 12
     assert unread(environment) == [
-        "MEMORIA_MASTER_KEY",
+        "MEMORIA_DB_HOST",
         "MEMOTURN_GC_GRACE_SECS",
     ]
 

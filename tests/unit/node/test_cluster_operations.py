@@ -98,6 +98,8 @@ READS = [
     Call("sessions.list", f"{MEMORY}/sessions"),
     Call("proposals.list", f"{MEMORY}/proposals"),
     Call("memories.events", MEMORY + "/memories/{id}/events"),
+    Call("memories.stats", f"{MEMORY}/stats"),
+    Call("feedback.summary", f"{MEMORY}/feedback"),
     Call("memories.lineage", MEMORY + "/memories/{id}/lineage"),
     Call("documents.collections", f"{DB}/docs"),
     Call("vectors.collections", f"{DB}/vectors"),

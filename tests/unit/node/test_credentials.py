@@ -12,9 +12,9 @@ import pytest
 
 from palimp.addresses import is_loopback
 from palimp.clock import ManualClock
-from palimp.errors import Denied, Internal, Invalid, Unavailable
+from palimp.errors import Denied, Internal, Invalid, Unavailable, Unconfigured
 from palimp.node import load_settings
-from palimp.node.credentials import check_exposure, load_keys, rotate
+from palimp.node.credentials import check_exposure, hash_keys, load_keys, rotate
 from palimp.security.keys import SigningKey
 from palimp.security.tokens import Tokens
 from palimp.store import VolatileStore
@@ -169,3 +169,44 @@ def test_settings_never_show_a_secret() -> None:
     with pytest.raises(Invalid, match="PALIMP_PLATFORM_KEY has fewer than 16") as caught:
         load_settings({}, {"PALIMP_PLATFORM_KEY": "short-one"})
     assert "short-one" not in str(caught.value)
+
+
+# -- what keys of other systems' clients are hashed with ------------------------------------------
+
+
+def hashing(tmp_path: Path, **given: Any) -> list[bytes]:
+    settings = load_settings({"data_dir": str(tmp_path), **given}, {})
+    return hash_keys(settings, tmp_path, VolatileStore(), ManualClock())
+
+
+def test_a_secret_that_is_set_is_all_that_hashes(tmp_path: Path) -> None:
+    [one] = hashing(tmp_path, api_key_secret="s" * 16)
+    assert len(one) == 32
+    assert hashing(tmp_path, api_key_secret="s" * 16, auth_key=SigningKey.generate().export()) == [
+        one
+    ]
+    assert hashing(tmp_path, api_key_secret="t" * 16) != [one]
+    assert not (tmp_path / "keys").exists()
+
+
+def test_without_one_the_key_that_signs_does_and_older_ones_still_hold(tmp_path: Path) -> None:
+    old, new = SigningKey.generate().export(), SigningKey.generate().export()
+    before = hashing(tmp_path, auth_key=old)
+    assert len(before) == 1
+    after = hashing(tmp_path, auth_key=f"{new},{old}")
+    assert after[1:] == before
+    assert after[0] != before[0]
+
+
+def test_a_folder_without_any_has_one_that_goes_on_holding(tmp_path: Path) -> None:
+    alone = hashing(tmp_path)
+    assert hashing(tmp_path) == alone
+    # It signs from now on: what was hashed before is found all the same.
+    signing = hashing(tmp_path, single_node=True)
+    assert signing[1:] == alone
+
+
+def test_several_nodes_need_one_that_all_of_them_have(tmp_path: Path) -> None:
+    with pytest.raises(Unconfigured, match="set PALIMP_API_KEY_SECRET to one secret"):
+        hashing(tmp_path, etcd="http://127.0.0.1:9")
+    assert hashing(tmp_path, etcd="http://127.0.0.1:9", auth_key=SigningKey.generate().export())

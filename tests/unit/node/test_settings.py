@@ -119,3 +119,25 @@ def test_open_without_a_path_uses_the_setting(
     monkeypatch.setenv("PALIMP_DATA_DIR", str(tmp_path / "set"))
     with palimp.open():
         assert (tmp_path / "set").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("1000,60", (1_000, 60)), ("0,1", (0, 1)), ("100000,86400", (100_000, 86_400))],
+)
+def test_the_rate_of_a_key_is_requests_and_seconds(given: str, meant: tuple[int, int]) -> None:
+    assert load_settings({}, {"PALIMP_KEY_RATE_LIMIT": given}).key_rate == meant
+
+
+@pytest.mark.parametrize(
+    "given", ["1000", "1000,60,1", "1000, 60", "-1,60", "100001,60", "5,0", "5,86401", "5,", "a,b"]
+)
+def test_another_rate_is_refused_and_told_what_fits(given: str) -> None:
+    with pytest.raises(Invalid, match=r"PALIMP_KEY_RATE_LIMIT is .*; give requests and seconds"):
+        load_settings({}, {"PALIMP_KEY_RATE_LIMIT": given})
+
+
+def test_the_secret_of_keys_is_long_and_not_shown() -> None:
+    with pytest.raises(Invalid, match="PALIMP_API_KEY_SECRET has fewer than 16 characters"):
+        load_settings({}, {"PALIMP_API_KEY_SECRET": "short"})
+    assert "long enough" not in repr(load_settings({"api_key_secret": "long enough to be one"}))

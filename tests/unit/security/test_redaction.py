@@ -5,9 +5,9 @@ import re
 import pytest
 
 from palimp.api import PERSONAL_LABELS, SECRET_LABELS
-from palimp.security.redaction import OURS, Finding, redact, scan, scan_named
+from palimp.security.redaction import MEMORIA, OURS, Finding, Rules, redact, scan, scan_named
 
-from .redaction_corpus import A36, AWS, HEX40, NEGATIVES, POSITIVES
+from .redaction_corpus import A36, AWS, HEX40, NEGATIVES, PEM, POSITIVES
 
 _MARK = re.compile(r"\[([a-z_]+)\]")
 LONG = 1_000_000
@@ -89,6 +89,57 @@ def test_a_name_says_what_its_value_is(name: str, value: str, label: str | None)
     assert scan_named(name, value) == label
 
 
+# -- Memoria's rules -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("contact me at alice@example.com please", "contact me at [email] please"),
+        ("call 5551234567", "call [phone]"),
+        ("call 555.123.4567 or 555-1234-5678", "call [phone] or [phone]"),
+        ("SSN is 123-45-6789", "SSN is [ssn]"),
+        ("no sum: 4111 1111 1111 1112", "no sum: [card]"),
+        ("4111111111111112", "[card]"),
+        ("123456789012", "123456789012"),
+        ("1234567890123", "[card]"),
+        ("1234567890123456789", "[card]"),
+        ("12345678901234567890", "12345678901234567890"),
+        # A phone is looked for first, as the service does.
+        ("12345678901", "[phone]"),
+        ("123-4567-8901 4111111111111111", "[phone] [card]"),
+        (HEX40, HEX40),
+        ("2026-03-02T08:41:00Z", "2026-03-02T08:41:00Z"),
+        ("Zürich, alice@example.com!", "Zürich, [email]!"),
+        ("DE89 3704 0044 0532 0130 00", "DE89 [card]"),
+    ],
+)
+def test_memorias_personal_data(text: str, expected: str) -> None:
+    assert redact(text, MEMORIA)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        (f"my key is {AWS}", "aws_key"),
+        *((f"{start}ABCDEFGHIJ012345", "aws_key") for start in ("AKIA", "ABIA", "ACCA", "ASIA")),
+        ("AKIAabcdefghij012345", None),
+        *((PEM.format(kind=kind), "private_key") for kind in ("", "RSA ", "EC ", "DSA ")),
+        (PEM.format(kind="OPENSSH "), None),
+        ("Authorization: Bearer abc", "bearer_token"),
+        ("bearer of news", "bearer_token"),
+        ("password=supersecret123", "password_assign"),
+        ("the secret: never give up", "password_assign"),
+        ("passwd :\n x", "password_assign"),
+        ("a password must be long", None),
+        ("gh" + "p_" + A36, None),
+    ],
+)
+def test_memorias_secrets(text: str, label: str | None) -> None:
+    assert [one.label for one in scan(text, MEMORIA)] == ([] if label is None else [label])
+    assert scan_named("password", "x", MEMORIA) is None
+
+
 # -- time ------------------------------------------------------------------------------------------
 
 _PIECES = [
@@ -117,11 +168,14 @@ _GAPS = [piece + " " * gap for piece in ("1", "a@", "password", "bearer") for ga
 
 
 @pytest.mark.timeout(60)
-def test_time_grows_with_the_text_and_no_faster() -> None:
+@pytest.mark.parametrize(
+    ("rules", "length"), [(OURS, LONG), (MEMORIA, LONG // 10)], ids=["standard", "memoria"]
+)
+def test_time_grows_with_the_text_and_no_faster(rules: Rules, length: int) -> None:
     """A megabyte of anything; one search that goes back and forth would take hours."""
     for piece in _PIECES + _GAPS:
-        text = (piece * (LONG // len(piece) + 1))[:LONG]
-        assert all(one.end <= LONG for one in scan(text, OURS))
+        text = (piece * (length // len(piece) + 1))[:length]
+        assert all(one.end <= length for one in scan(text, rules))
     for before, middle, after in _FRAMES:
-        text = before + middle * LONG + after
-        assert all(one.end <= len(text) for one in scan(text, OURS))
+        text = before + middle * length + after
+        assert all(one.end <= len(text) for one in scan(text, rules))

@@ -22,8 +22,10 @@ from ...api.limits import PAGE_MAX
 from ...errors import Error
 from ...ids import NAMESPACE_CHARS_MAX, check_name, parse_profile_spec
 from .control import AsyncControl
+from .credentials import ClientKeys
 from .encryption import Encryption
 from .governance import Governance
+from .plugins import GovernancePlugins
 from .profile import AsyncProfile
 from .tasks import Fleet
 
@@ -34,7 +36,7 @@ T = TypeVar("T")
 NAMESPACE_DEFAULT = "default"
 
 
-class AsyncClient(AsyncControl, Encryption, Fleet, Governance):
+class AsyncClient(AsyncControl, ClientKeys, Encryption, Fleet, Governance, GovernancePlugins):
     """Reaches one node. Safe to share between threads and tasks; close it, or use it in a `with`.
 
     Closing keeps everything that was acknowledged. Calls on a closed client raise `Unavailable`.

@@ -40,8 +40,10 @@ from ...api import (
     VectorCollections,
     to_request,
 )
+from ...api.feedback import FeedbackSummary, SummarizeFeedback
 from ...api.kv import SPACE_DEFAULT
 from ...api.limits import K_DEFAULT, PAGE_MAX
+from ...api.stats import GetStats, MemoryStats
 from ...clock import Clock
 from ...errors import NotFound
 from ...points import Point
@@ -63,6 +65,7 @@ from .vectors import AsyncVectorsReading
 
 if TYPE_CHECKING:
     from .client import AsyncClient
+    from .relations import AsyncRelationsReading
 
 __all__ = ["AsyncPastProfile", "AsyncReading"]
 
@@ -117,6 +120,20 @@ class AsyncReading:
             if page.next_cursor is None:
                 return
             request = msgspec.structs.replace(request, cursor=page.next_cursor)
+
+    async def stats(self, **how: Unpack[ReadFields]) -> MemoryStats:
+        """Count the memories by state, type, kind and trust, with averages of those that hold."""
+        found: MemoryStats = await self.client.call(
+            "memories.stats", self.target, GetStats(), reading(how)
+        )
+        return found
+
+    async def feedback_summary(self, **how: Unpack[ReadFields]) -> FeedbackSummary:
+        """Count what was said of the memories, by signal and by the memories' trust."""
+        found: FeedbackSummary = await self.client.call(
+            "feedback.summary", self.target, SummarizeFeedback(), reading(how)
+        )
+        return found
 
     async def export_subject(
         self, folder: str | os.PathLike[str], *, session: str | None = None
@@ -304,6 +321,13 @@ class AsyncPastProfile(AsyncReading):
     def vectors(self, collection: str) -> AsyncVectorsReading:
         """Return what can be read of a collection of vectors; costs nothing."""
         return AsyncVectorsReading(self, collection)
+
+    @property
+    def relations(self) -> AsyncRelationsReading:
+        """How memories related to each other, and what they named."""
+        from .relations import AsyncRelationsReading
+
+        return AsyncRelationsReading(self)
 
     @property
     def target(self) -> Target:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ...api import (
     Boundary,
@@ -56,13 +56,14 @@ from ...api import (
     Written,
     to_request,
 )
+from ...api.annotating import Annotate, Annotated
 from ...api.base import Request
 from ...api.feedback import Signal
 from ...api.kv import SPACE_DEFAULT
 from ...api.limits import PAGE_MAX
 from ...ids import check_name
 from ...points import Point
-from ..fields import ExtractFields, IdLike, MemoryFields, MemoryLike, PointLike
+from ..fields import AnnotationFields, ExtractFields, IdLike, MemoryFields, MemoryLike, PointLike
 from ..inputs import (
     check_free,
     erase_request,
@@ -82,15 +83,20 @@ from .documents import AsyncDocuments
 from .erasure import AsyncErasureJob
 from .kv import AsyncKeySpace
 from .lifecycle import AsyncLifecycle
-from .past import AsyncPastProfile, AsyncReading
+from .merging import AsyncMerging
+from .past import AsyncPastProfile
 from .review import AsyncReviewBranch
 from .session import AsyncSession
 from .vectors import AsyncVectors
 
+if TYPE_CHECKING:
+    from .governing import AsyncProfileGovernance
+    from .relations import AsyncRelations
+
 __all__ = ["AsyncProfile"]
 
 
-class AsyncProfile(AsyncReading):
+class AsyncProfile(AsyncMerging):
     """One memory store: a value of client, namespace, name and branch that holds nothing open.
 
     Equal values are equal, hashable and safe to share. Times may be datetimes (naive means UTC),
@@ -163,6 +169,24 @@ class AsyncProfile(AsyncReading):
         """
         request = supersede_request(memory, text, dict(fields), self.client.source, wait)
         done: Written = await self._write("memories.supersede", request, durability, request_id)
+        return done
+
+    async def annotate(
+        self,
+        memory: IdLike,
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+        **fields: Unpack[AnnotationFields],
+    ) -> Annotated:
+        """Change what is said about an active memory, not what it says; it keeps its id.
+
+        `metadata=` and `tags=` take the place of those that were there (`{}` and `()` of all),
+        `importance=`, `confidence=` and `trust=` likewise. Raises `NotFound`, or `Conflict` where
+        it is archived or under legal hold.
+        """
+        request = to_request(Annotate, {**fields, "id": text_id(memory)}, "annotate")
+        done: Annotated = await self._write("memories.annotate", request, durability, request_id)
         return done
 
     async def forget(
@@ -289,6 +313,21 @@ class AsyncProfile(AsyncReading):
     def lifecycle(self) -> AsyncLifecycle:
         """The states of the memories of this profile: archive, delete, restore, hold."""
         return AsyncLifecycle(self)
+
+    @property
+    def governance(self) -> AsyncProfileGovernance:
+        """The rules that look through the memories of this profile, and what they did."""
+        from .governing import AsyncProfileGovernance
+
+        return AsyncProfileGovernance(self)
+
+    @property
+    def relations(self) -> AsyncRelations:
+        """How the memories of this profile relate to each other, and what they name."""
+        # Not before: most programs never ask.
+        from .relations import AsyncRelations
+
+        return AsyncRelations(self)
 
     def vectors(self, collection: str) -> AsyncVectors:
         """Return a collection of vectors by name; costs nothing and creates nothing."""

@@ -12,6 +12,7 @@ from ...api.tasks import (
     CancelTask,
     CreateTask,
     GetTask,
+    GovernanceTask,
     ListTasks,
     RetryTask,
     Task,
@@ -47,13 +48,16 @@ class Fleet:
         dry_run: bool = False,
         to: str | None = None,
         erase: Erase | Mapping[str, Any] | None = None,
+        governance: GovernanceTask | None = None,
+        if_enabled: bool = False,
         request_id: str | None = None,
     ) -> Task:
         """Begin a task on the profiles of some namespaces, or of `all`.
 
         `match` narrows it to profiles with such names, as `customer-*`. An `export` takes `to`,
         where its files go; an `erase` takes what is to be erased of each, as `{"session": "s42"}`.
-        With `dry_run` profiles are counted, and an erasure says what it would come to.
+        A task `governance` takes whose rules are asked, as `daily`, and `if_enabled`. With
+        `dry_run` profiles are counted, and an erasure or a run says what it would come to.
         """
         fields = {
             "kind": kind,
@@ -63,6 +67,8 @@ class Fleet:
             "dry_run": dry_run,
             "to": to,
             "erase": None if erase is None else to_request(Erase, erase, "erase"),
+            "governance": governance,
+            "if_enabled": if_enabled,
         }
         request = to_request(CreateTask, fields, "create_task")
         how = options(None, request_id)

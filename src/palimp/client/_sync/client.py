@@ -23,8 +23,10 @@ from ...api.limits import PAGE_MAX
 from ...errors import Error
 from ...ids import NAMESPACE_CHARS_MAX, check_name, parse_profile_spec
 from .control import Control
+from .credentials import ClientKeys
 from .encryption import Encryption
 from .governance import Governance
+from .plugins import GovernancePlugins
 from .profile import Profile
 from .tasks import Fleet
 
@@ -35,7 +37,7 @@ T = TypeVar("T")
 NAMESPACE_DEFAULT = "default"
 
 
-class Client(Control, Encryption, Fleet, Governance):
+class Client(Control, ClientKeys, Encryption, Fleet, Governance, GovernancePlugins):
     """Reaches one node. Safe to share between threads; close it, or use it in a `with`.
 
     Closing keeps everything that was acknowledged. Calls on a closed client raise `Unavailable`.

@@ -70,7 +70,7 @@ class Lifecycle:
         durability: Durability | None = None,
         request_id: str | None = None,
     ) -> MovedMemory:
-        """Make an archived or softly deleted memory active again; its index entries come back.
+        """Make an archived, quarantined or softly deleted memory active; its entries come back.
 
         Raises `Conflict` once its grace has ended, where it was written again, or where a newer
         memory holds its topic.

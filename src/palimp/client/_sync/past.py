@@ -41,8 +41,10 @@ from ...api import (
     VectorCollections,
     to_request,
 )
+from ...api.feedback import FeedbackSummary, SummarizeFeedback
 from ...api.kv import SPACE_DEFAULT
 from ...api.limits import K_DEFAULT, PAGE_MAX
+from ...api.stats import GetStats, MemoryStats
 from ...clock import Clock
 from ...errors import NotFound
 from ...points import Point
@@ -64,6 +66,7 @@ from .vectors import VectorsReading
 
 if TYPE_CHECKING:
     from .client import Client
+    from .relations import RelationsReading
 
 __all__ = ["PastProfile", "Reading"]
 
@@ -118,6 +121,20 @@ class Reading:
             if page.next_cursor is None:
                 return
             request = msgspec.structs.replace(request, cursor=page.next_cursor)
+
+    def stats(self, **how: Unpack[ReadFields]) -> MemoryStats:
+        """Count the memories by state, type, kind and trust, with averages of those that hold."""
+        found: MemoryStats = self.client.call(
+            "memories.stats", self.target, GetStats(), reading(how)
+        )
+        return found
+
+    def feedback_summary(self, **how: Unpack[ReadFields]) -> FeedbackSummary:
+        """Count what was said of the memories, by signal and by the memories' trust."""
+        found: FeedbackSummary = self.client.call(
+            "feedback.summary", self.target, SummarizeFeedback(), reading(how)
+        )
+        return found
 
     def export_subject(
         self, folder: str | os.PathLike[str], *, session: str | None = None
@@ -305,6 +322,13 @@ class PastProfile(Reading):
     def vectors(self, collection: str) -> VectorsReading:
         """Return what can be read of a collection of vectors; costs nothing."""
         return VectorsReading(self, collection)
+
+    @property
+    def relations(self) -> RelationsReading:
+        """How memories related to each other, and what they named."""
+        from .relations import RelationsReading
+
+        return RelationsReading(self)
 
     @property
     def target(self) -> Target:

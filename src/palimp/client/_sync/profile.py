@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ...api import (
     Boundary,
@@ -57,13 +57,14 @@ from ...api import (
     Written,
     to_request,
 )
+from ...api.annotating import Annotate, Annotated
 from ...api.base import Request
 from ...api.feedback import Signal
 from ...api.kv import SPACE_DEFAULT
 from ...api.limits import PAGE_MAX
 from ...ids import check_name
 from ...points import Point
-from ..fields import ExtractFields, IdLike, MemoryFields, MemoryLike, PointLike
+from ..fields import AnnotationFields, ExtractFields, IdLike, MemoryFields, MemoryLike, PointLike
 from ..inputs import (
     check_free,
     erase_request,
@@ -83,15 +84,20 @@ from .documents import Documents
 from .erasure import ErasureJob
 from .kv import KeySpace
 from .lifecycle import Lifecycle
-from .past import PastProfile, Reading
+from .merging import Merging
+from .past import PastProfile
 from .review import ReviewBranch
 from .session import Session
 from .vectors import Vectors
 
+if TYPE_CHECKING:
+    from .governing import ProfileGovernance
+    from .relations import Relations
+
 __all__ = ["Profile"]
 
 
-class Profile(Reading):
+class Profile(Merging):
     """One memory store: a value of client, namespace, name and branch that holds nothing open.
 
     Equal values are equal, hashable and safe to share. Times may be datetimes (naive means UTC),
@@ -164,6 +170,24 @@ class Profile(Reading):
         """
         request = supersede_request(memory, text, dict(fields), self.client.source, wait)
         done: Written = self._write("memories.supersede", request, durability, request_id)
+        return done
+
+    def annotate(
+        self,
+        memory: IdLike,
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+        **fields: Unpack[AnnotationFields],
+    ) -> Annotated:
+        """Change what is said about an active memory, not what it says; it keeps its id.
+
+        `metadata=` and `tags=` take the place of those that were there (`{}` and `()` of all),
+        `importance=`, `confidence=` and `trust=` likewise. Raises `NotFound`, or `Conflict` where
+        it is archived or under legal hold.
+        """
+        request = to_request(Annotate, {**fields, "id": text_id(memory)}, "annotate")
+        done: Annotated = self._write("memories.annotate", request, durability, request_id)
         return done
 
     def forget(
@@ -290,6 +314,21 @@ class Profile(Reading):
     def lifecycle(self) -> Lifecycle:
         """The states of the memories of this profile: archive, delete, restore, hold."""
         return Lifecycle(self)
+
+    @property
+    def governance(self) -> ProfileGovernance:
+        """The rules that look through the memories of this profile, and what they did."""
+        from .governing import ProfileGovernance
+
+        return ProfileGovernance(self)
+
+    @property
+    def relations(self) -> Relations:
+        """How the memories of this profile relate to each other, and what they name."""
+        # Not before: most programs never ask.
+        from .relations import Relations
+
+        return Relations(self)
 
     def vectors(self, collection: str) -> Vectors:
         """Return a collection of vectors by name; costs nothing and creates nothing."""

@@ -31,9 +31,13 @@ class Keep(NamedTuple):
     snapshots_ms: int
 
     def boundaries(self, timeline: Timeline, now_ms: int) -> set[int]:
-        """Return the boundaries that stay: head, checkpoints, and what is young enough."""
+        """Return the boundaries that stay: head, checkpoints, fork point, what is young enough."""
         kept = {timeline.manifest.txid, *timeline.manifest.checkpoints.values()}
         kept |= {txid for txid, at in timeline.times().items() if self.is_fine(at, now_ms)}
+        parent = timeline.manifest.parent
+        if parent is not None and parent.txid in timeline.times():
+            # What a branch is compared with when it is merged.
+            kept.add(parent.txid)
         # The last of each UTC day.
         daily = {
             ref.at // _DAY_MS: ref.max
@@ -50,8 +54,9 @@ class Keep(NamedTuple):
 def retain(lane: Lane, keep: Keep, now_ms: int) -> Steps[int]:
     """Drop every reference no kept point needs, in one change; return how many went away.
 
-    Stays: the head, every checkpoint, every boundary of the last `fine_ms`, and of the last
-    `snapshots_ms` the last snapshot of each UTC day, each with a way to it; and the whole chain.
+    Stays: the head, every checkpoint, the point the branch was forked from, every boundary of the
+    last `fine_ms`, and of the last `snapshots_ms` the last snapshot of each UTC day, each with a
+    way to it; and the whole chain.
     Segments between two points that stay become one, a few at each call; a segment that cannot be
     read now is left. A call that finds nothing to do changes nothing. What was dropped stays in the
     store until it is collected.

@@ -1,7 +1,7 @@
 """The HTTP surfaces of other memory systems, each translated to our operations and back.
 
-A dialect holds no policy and no SQL: each of its requests becomes one of ours, which is admitted,
-authenticated, limited, counted and carried out like any other.
+A dialect holds no policy and no SQL: each of its requests becomes one of ours, or several, and is
+admitted, authenticated, limited, counted and carried out like any other.
 """
 
 from __future__ import annotations
@@ -17,8 +17,36 @@ from .memoturn import Memoturn
 __all__ = ["DIALECTS", "Dialect", "check_dialect"]
 
 Dialect = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Later:
+    """A dialect that is imported and made by its first request: most nodes never have one."""
+
+    def __init__(self, make: Callable[[], Dialect]) -> None:
+        self._make = make
+        self._made: Dialect | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if self._made is None:
+            self._made = self._make()
+        await self._made(scope, receive, send)
+
+
+def _memoria(api: Api, limits: Limits) -> Dialect:
+    def make() -> Dialect:
+        from .memoria import Memoria
+
+        return Memoria(api, limits)
+
+    return Later(make)
+
+
 # By the word under which each is mounted.
-DIALECTS: dict[str, Callable[[Api, Limits], Dialect]] = {"memoturn": Memoturn}
+DIALECTS: dict[str, Callable[[Api, Limits], Dialect]] = {
+    "memoturn": Memoturn,
+    "memoria": _memoria,
+}
 
 
 def check_dialect(name: str) -> str:

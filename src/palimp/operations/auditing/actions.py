@@ -10,10 +10,14 @@ __all__ = [
     "DROPPED",
     "EXEMPT",
     "EXPIRED",
+    "GOVERNED",
+    "ISSUED",
+    "NAMED",
     "REDACTION",
     "RELATED",
     "SENT",
     "SWEPT",
+    "UNASKED",
     "UNREADABLE",
     "Action",
     "counts",
@@ -35,9 +39,19 @@ class Action(NamedTuple):
 ACTIONS: dict[str, Action] = {
     "memories.ingest": Action("memory.ingest"),
     "memories.supersede": Action("memory.supersede"),
+    "memories.annotate": Action("memory.annotate"),
     "memories.forget": Action("memory.forget"),
     "memories.feedback": Action("memory.feedback"),
+    "governance.run": Action("governance.run"),
+    "governance.consolidate": Action("governance.consolidate"),
+    "governance.reflect": Action("governance.reflect"),
+    "governance.undo": Action("governance.undo"),
+    "governance.reports": Action("governance.reports", read=True),
+    "governance.report": Action("governance.report", read=True),
+    "governance.status": Action("governance.status", read=True),
     "memories.get": Action("memory.get", read=True),
+    "memories.stats": Action("memory.stats", read=True),
+    "feedback.summary": Action("memory.feedback_summary", read=True),
     "memories.list": Action("memory.list", read=True),
     "memories.history": Action("memory.history", read=True),
     "memories.archive": Action("memory.archive"),
@@ -49,6 +63,12 @@ ACTIONS: dict[str, Action] = {
     "lifecycle.run": Action("memory.lifecycle_run"),
     "memories.events": Action("memory.events", read=True),
     "memories.lineage": Action("memory.lineage", read=True),
+    "relations.add": Action("relation.add"),
+    "relations.remove": Action("relation.remove"),
+    "relations.list": Action("relation.list", read=True),
+    "entities.link": Action("entity.link"),
+    "entities.list": Action("entity.list", read=True),
+    "entities.unlinked": Action("entity.unlinked", read=True),
     "recall": Action("memory.recall", read=True),
     "ask": Action("memory.ask", read=True),
     "sessions.end": Action("memory.session_end"),
@@ -87,6 +107,11 @@ ACTIONS: dict[str, Action] = {
     "sql.run": Action("sql.run"),
     "branches.fork": Action("branch.fork"),
     "branches.delete": Action("branch.delete"),
+    "branches.diff": Action("branch.diff", read=True),
+    "branches.merge": Action("branch.merge"),
+    "branches.apply": Action("branch.apply"),
+    "branches.pick": Action("branch.pick"),
+    "branches.revert": Action("branch.revert"),
     "branches.list": Action("branch.list", read=True),
     "rewind": Action("branch.rewind"),
     "checkpoints.create": Action("checkpoint.create"),
@@ -129,7 +154,12 @@ ACTIONS: dict[str, Action] = {
 # Of what the node does by itself.
 SWEPT = "memory.sweep"
 AGED = "memory.lifecycle"
+# Of governance, for each kind of decision that a run carried out.
+GOVERNED = "governance.decision."
+# A run went on without the strategy that was to be asked.
+UNASKED = "governance.degraded"
 RELATED = "memory.relate"
+NAMED = "memory.name"
 EXPIRED = "audit.expire"
 DROPPED = "audit.dropped"
 # What a policy found in what came in: labels, fields and how often, nothing of it.
@@ -138,6 +168,12 @@ REDACTION = "redaction"
 UNREADABLE = "fields.unreadable"
 # What left for a model, by what it was given for.
 SENT = {"embed": "egress.embed", "extract": "egress.extract", "ask": "egress.ask"}
+# What lets a client of another system in, in the namespace that has its profile.
+ISSUED = {
+    "create": "credential.create",
+    "rotate": "credential.rotate",
+    "revoke": "credential.revoke",
+}
 
 _NO_NAMESPACE = "it is about the whole store, and an event belongs to one namespace"
 EXEMPT: dict[str, str] = {
@@ -149,13 +185,30 @@ EXEMPT: dict[str, str] = {
     "node.info": _NO_NAMESPACE,
     **dict.fromkeys(("tasks.list", "tasks.get", "tasks.cancel", "tasks.retry"), _NO_NAMESPACE),
     "tasks.create": f"{_NO_NAMESPACE}; what it does to each profile is recorded there",
+    **dict.fromkeys(("credentials.list", "credentials.get"), _NO_NAMESPACE),
+    **{
+        f"credentials.{what}": f"{_NO_NAMESPACE}; it is recorded as {name} where the key reaches"
+        for what, name in ISSUED.items()
+    },
+    **{
+        f"plugins.{what}": f"{_NO_NAMESPACE}; what is changed is in `plugins.events`"
+        for what in (
+            "signers",
+            "add_signer",
+            "remove_signer",
+            "publish",
+            "list",
+            "activate",
+            "events",
+        )
+    },
     "maintain": f"{_NO_NAMESPACE}; what it removes by policy is recorded as {SWEPT} and {EXPIRED}",
     "sync": "it stores what was recorded when it was written, and changes nothing",
     "wake": "it restores a local file, and changes and shows nothing",
 }
 
 # What a request brings, what a result says how often.
-_BROUGHT = ("memories", "turns", "documents", "vectors")
+_BROUGHT = ("memories", "turns", "documents", "vectors", "relations", "links")
 _SAID = ("tasks", "turns", "matched", "modified", "deleted", "inserted", "databases")
 
 

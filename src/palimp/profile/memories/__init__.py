@@ -6,6 +6,7 @@ from .draft import Draft, draft
 from .filters import Conditions, conditions
 from .lifecycle import expire_tasks, forget, has_expired
 from .read import check_history, check_list, count_memories, get_memory, history, list_memories
+from .rows import memories_by_id
 from .write import Outcome, Writer, ingest, supersede, take_place
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "history",
     "ingest",
     "list_memories",
+    "memories_by_id",
     "supersede",
     "take_place",
 ]

@@ -23,10 +23,10 @@ _CURSOR_DIGITS_MAX = 18
 # In which states a filter may look for what is to be moved; the first is meant unless it says so.
 _FROM: dict[MemoryMove, tuple[str, ...]] = {
     "archive": ("active",),
-    "restore": ("archived", "soft_deleted"),
-    "delete": ("active", "archived"),
-    "hold": ("active", "archived", "soft_deleted", "hard_delete_pending"),
-    "release": ("active", "archived", "soft_deleted", "hard_delete_pending"),
+    "restore": ("archived", "quarantined", "soft_deleted"),
+    "delete": ("active", "archived", "quarantined"),
+    "hold": (*states.SHOWN, *states.HIDDEN),
+    "release": (*states.SHOWN, *states.HIDDEN),
 }
 
 
@@ -37,7 +37,7 @@ def check(request: MoveMemories) -> None:
     _cursor(request.cursor)
     names = [name for name in Filters.__struct_fields__ if name != "state"]
     empty = {name: getattr(Filters(), name) for name in names}
-    given = [name for name in names if getattr(request, name) != empty[name]]
+    given = [name for name in names if getattr(request, name) not in (empty[name], {})]
     if request.topic is None and not set(given) - {"include_superseded"}:
         raise Invalid(
             f"to {request.move} needs a filter: with none it would be every memory; name types, a "
@@ -51,9 +51,11 @@ def check(request: MoveMemories) -> None:
     conditions(request, 0, deleted=True)
 
 
-def planned(connection: apsw.Connection, request: MoveMemories, act: Act) -> MovedMemories:
+def planned(
+    connection: apsw.Connection, request: MoveMemories, act: Act, sealer: Sealer
+) -> MovedMemories:
     """Return what `move` would look at; some of it may be skipped then."""
-    rows, cursor = _page(connection, request, act)
+    rows, cursor = _page(connection, request, act, sealer)
     return MovedMemories(ids=tuple(identity for _, identity in rows), next_cursor=cursor)
 
 
@@ -61,7 +63,7 @@ def move(
     connection: apsw.Connection, request: MoveMemories, act: Act, sealer: Sealer
 ) -> MovedMemories:
     """Move one page; what cannot be moved is skipped, and said."""
-    rows, cursor = _page(connection, request, act)
+    rows, cursor = _page(connection, request, act, sealer)
     ids, skipped = [], []
     for _, identity in rows:
         try:
@@ -87,13 +89,13 @@ def _move_one(
 
 
 def _page(
-    connection: apsw.Connection, request: MoveMemories, act: Act
+    connection: apsw.Connection, request: MoveMemories, act: Act, sealer: Sealer
 ) -> tuple[list[tuple[int, str]], str | None]:
     table = states.DELETED if request.state in states.HIDDEN else "__palimp_memories"
     held = has_table(connection, holds.TABLE)
     if (table == states.DELETED or request.move == "release") and not held:
         return [], None
-    where = conditions(request, act.now_ms, deleted=True)
+    where = conditions(request, act.now_ms, deleted=True).on(connection, sealer)
     sql, parameters = where.sql, dict(where.parameters)
     if request.topic is not None:
         sql += " AND m.topic = :topic"

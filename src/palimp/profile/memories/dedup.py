@@ -23,7 +23,7 @@ from ..protocols import Sealer
 from .draft import Draft
 from .rows import read_memories
 
-__all__ = ["complete", "drop", "note", "replaced", "same"]
+__all__ = ["complete", "drop", "keys_of", "note", "put", "replaced", "same"]
 
 _NAME = "__palimp_dedup"
 _TABLE = f"""CREATE TABLE {_NAME} (
@@ -77,6 +77,29 @@ def note(connection: apsw.Connection, item: Draft, handle: int, now_ms: int) -> 
     if not has_table(connection, _NAME):
         _make(connection)
     connection.executemany(statement, rows)
+
+
+def keys_of(connection: apsw.Connection, handle: int) -> tuple[tuple[Any, ...], ...]:
+    """Return the keys that mean a memory, to be `put` elsewhere."""
+    if not has_table(connection, _NAME):
+        return ()
+    rows: list[Any] = connection.execute(
+        f"""SELECT use, key, type, project, environment, at FROM {_NAME} WHERE handle = ?""",
+        (handle,),
+    ).fetchall()
+    return tuple(rows)
+
+
+def put(connection: apsw.Connection, keys: Sequence[tuple[Any, ...]], handle: int) -> None:
+    """Let keys that were read elsewhere mean a memory here."""
+    if keys and not has_table(connection, _NAME):
+        _make(connection)
+    for *key, at in keys:
+        connection.execute(
+            f"""INSERT INTO {_NAME} VALUES (?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET handle = excluded.handle, at = excluded.at""",
+            (*key, handle, at),
+        )
 
 
 def drop(connection: apsw.Connection, handle: int) -> None:

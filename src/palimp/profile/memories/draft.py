@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,7 +23,7 @@ from ...clock import parse_ms
 from ...errors import Invalid
 from ..checks import check_embedding, check_label, check_share, check_text, encode_json
 
-__all__ = ["Draft", "draft"]
+__all__ = ["Draft", "draft", "metadata_text", "tags_text"]
 
 _TOPIC_TYPES = ("fact", "instruction")
 _TYPE_DEFAULT: MemoryType = "fact"
@@ -33,7 +33,7 @@ class Draft(NamedTuple):
     """A checked memory: texts in canonical form, times in milliseconds, content as JSON or None.
 
     `flags` says, as a JSON list, what a policy lets stand in it. `keyed` is whether more than its
-    content says what it is a duplicate of.
+    content says what it is a duplicate of, `related` whether it brings relations or entities.
     """
 
     given: MemoryInput
@@ -48,6 +48,7 @@ class Draft(NamedTuple):
     expires_at: int | None = None
     window_ms: int | None = None
     keyed: bool = False
+    related: bool = False
 
 
 def draft(given: MemoryInput, flags: tuple[str, ...] = ()) -> Draft:
@@ -80,12 +81,18 @@ def draft(given: MemoryInput, flags: tuple[str, ...] = ()) -> Draft:
         check_label(given.extracted_key, "extracted_key")
         # The same elsewhere is a memory of its own.
         identity.append({"of": [given.extracted_key, given.project, given.environment]})
+    related = bool(given.relations or given.entities)
+    if related:
+        # Not before: most memories bring none.
+        from ..relations.given import check_memory
+
+        check_memory(given)
     return Draft(
         given=given,
         type=kind,
         content=None if content == plain else content,
-        metadata=_metadata(given),
-        tags=_tags(given.tags),
+        metadata=None if given.metadata is None else metadata_text(given.metadata),
+        tags=tags_text(given.tags),
         observed_at=_optional_ms(given.observed_at, "observed_at"),
         ttl_ms=_ttl_ms(given, kind),
         canonical=msgspec.json.encode(identity),
@@ -93,6 +100,7 @@ def draft(given: MemoryInput, flags: tuple[str, ...] = ()) -> Draft:
         expires_at=_optional_ms(given.expires_at, "expires_at"),
         window_ms=_window_ms(given) if keyed else None,
         keyed=keyed,
+        related=related,
     )
 
 
@@ -113,17 +121,17 @@ def _article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
-def _metadata(given: MemoryInput) -> str | None:
-    if given.metadata is None:
-        return None
-    return encode_json(given.metadata, "metadata", METADATA_BYTES_MAX)
+def metadata_text(metadata: dict[str, Any]) -> str:
+    """Return metadata as a row has it."""
+    return encode_json(metadata, "metadata", METADATA_BYTES_MAX)
 
 
 def _optional_ms(value: int | str | None, field: str) -> int | None:
     return None if value is None else parse_ms(value, field)
 
 
-def _tags(tags: tuple[str, ...]) -> str | None:
+def tags_text(tags: tuple[str, ...]) -> str | None:
+    """Return tags as a row has them, each once; None for none."""
     if len(tags) > TAGS_MAX:
         raise Invalid(f"tags has {len(tags):,} entries, at most {TAGS_MAX} are allowed")
     for place, tag in enumerate(tags):

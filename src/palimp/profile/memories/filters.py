@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+import apsw
 
 from ...api import PERSONAL_LABELS, SECRET_LABELS, Filters
 from ...api.limits import FILTER_VALUES_MAX, TAGS_MAX
 from ...clock import parse_ms
 from ...errors import Invalid
 from ..checks import check_label, check_share
+from ..protocols import Sealer
 from ..ranking import TIERS
 
 __all__ = ["Conditions", "conditions"]
 
 _LABELS = (*SECRET_LABELS, *PERSONAL_LABELS)
-_SEEN = ("active", "archived")
+_SEEN = ("active", "archived", "quarantined")
 _DELETED = ("soft_deleted", "hard_delete_pending")
-_EQUAL = ("session", "source", "agent", "speaker", "project", "environment")
+_EQUAL = ("session", "source", "agent", "speaker", "project", "environment", "trust")
 
 
 class Conditions(NamedTuple):
-    """SQL over alias `m` and its named parameters; always includes what makes a row visible."""
+    """SQL over alias `m` and its named parameters; always includes what makes a row visible.
+
+    Metadata may be sealed, and so is compared outside of SQL: what runs the SQL takes it from `on`.
+    """
 
     sql: str
     parameters: dict[str, Any]
+    metadata: Mapping[str, Any] | None = None
+
+    def on(self, connection: apsw.Connection, sealer: Sealer) -> Conditions:
+        """Return the conditions with all that the SQL needs on this connection."""
+        if self.metadata is None:
+            return self
+        from .metadata import holding
+
+        held = holding(connection, self.metadata, sealer)
+        return self._replace(parameters={**self.parameters, "metadata": held})
 
 
 def conditions(filters: Filters, now_ms: int, *, deleted: bool = False) -> Conditions:
@@ -70,7 +87,15 @@ def conditions(filters: Filters, now_ms: int, *, deleted: bool = False) -> Condi
             raise Invalid(f"tier is {filters.tier!r:.80}; give {', '.join(TIERS)}")
         parts.append("coalesce(m.memory_tier, 'hot') = :tier")
         parameters["tier"] = filters.tier
-    return Conditions(" AND ".join(parts), parameters)
+    if not filters.metadata:
+        return Conditions(" AND ".join(parts), parameters)
+    # Not before: most filters have none.
+    from .metadata import HOLDS, check_wanted
+
+    check_wanted(filters.metadata)
+    # Behind what SQLite decides by itself.
+    parts.append(f"m.metadata IS NOT NULL AND {HOLDS}(:metadata, m.id, m.metadata)")
+    return Conditions(" AND ".join(parts), parameters, filters.metadata)
 
 
 def _refuse_state(state: str) -> None:

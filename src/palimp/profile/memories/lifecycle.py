@@ -82,8 +82,10 @@ def remove(
     # Not before: opening a folder does not wait for it.
     from ..lazy import has_table
     from ..proposals import remove_for
+    from ..relations.tables import drop
 
     remove_for(connection, handles)
+    drop(connection, handles)
     if not has_table(connection, "__palimp_lifecycle"):
         take_out(connection, handles, sealer)
         return

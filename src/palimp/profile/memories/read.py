@@ -12,7 +12,7 @@ from ...api.limits import PAGE_MAX
 from ...errors import Invalid, NotFound
 from ..checks import check_id, check_integer, check_label
 from ..protocols import Sealer
-from .filters import conditions
+from .filters import Conditions, conditions
 from .rows import MEMORY_COLUMNS, memory_fields, memory_of
 
 __all__ = [
@@ -62,9 +62,9 @@ def list_memories(
     connection: apsw.Connection, request: ListMemories, sealer: Sealer, now_ms: int
 ) -> MemoryPage:
     """Return one page of what matches, newest first. The txid of the page is set by the caller."""
-    sql, parameters = _page_conditions(request, now_ms)
+    sql, parameters = _page_conditions(request, now_ms).on(connection, sealer)[:2]
     table = "__palimp_memories"
-    if request.state not in ("active", "archived"):
+    if request.state not in ("active", "archived", "quarantined"):
         # Not before: opening a folder does not wait for it.
         from ..lazy import has_table
 
@@ -90,7 +90,7 @@ def check_list(request: ListMemories) -> None:
     _page_conditions(request, 0)
 
 
-def _page_conditions(request: ListMemories, now_ms: int) -> tuple[str, dict[str, Any]]:
+def _page_conditions(request: ListMemories, now_ms: int) -> Conditions:
     check_integer(request.limit, "limit", 1, PAGE_MAX)
     where = conditions(request, now_ms, deleted=True)
     sql, parameters = where.sql, {**where.parameters, "limit": request.limit + 1}
@@ -100,7 +100,7 @@ def _page_conditions(request: ListMemories, now_ms: int) -> tuple[str, dict[str,
     if request.cursor is not None:
         sql += " AND m.handle < :cursor"
         parameters["cursor"] = _cursor(request.cursor)
-    return sql, parameters
+    return where._replace(sql=sql, parameters=parameters)
 
 
 def check_history(request: HistoryOf) -> None:

@@ -12,7 +12,7 @@ from ...sealing import PLACEHOLDER, Undecipherable
 from ..checks import decode_json
 from ..protocols import Sealer
 
-__all__ = ["MEMORY_COLUMNS", "memory_fields", "memory_of", "read_memories"]
+__all__ = ["MEMORY_COLUMNS", "memories_by_id", "memory_fields", "memory_of", "read_memories"]
 
 _COLUMNS = (
     "handle id type text content created_at kind topic keywords tags metadata source session agent "
@@ -82,3 +82,13 @@ def read_memories(
         f"SELECT {MEMORY_COLUMNS} FROM __palimp_memories m WHERE m.handle IN ({marks})", wanted
     )
     return {int(row[0]): memory_fields(row, sealer) for row in rows}
+
+
+def memories_by_id(
+    connection: apsw.Connection, ids: Iterable[str], sealer: Sealer
+) -> dict[str, Memory]:
+    """Return the memories with these ids, whether they hold or not; missing ones are missing."""
+    statement = f"SELECT {MEMORY_COLUMNS} FROM __palimp_memories m WHERE m.id = ?"
+    rows = (connection.execute(statement, (identity,)).fetchone() for identity in ids)
+    found = (memory_of(row, sealer) for row in rows if row is not None)
+    return {one.id: one for one in found}

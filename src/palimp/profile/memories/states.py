@@ -1,9 +1,10 @@
 """The states of a memory, what leads from one to another, and the tables that hold them.
 
-Active and archived memories are rows of the memories table. A deleted one is moved, as it is, to a
-table of its own: no read that does not ask for deleted memories can meet it, and nothing of it
-stands in an index. Beside them one row says since when a memory is what it is. The tables are made
-by the first move, so that a profile that uses none of this pays nothing.
+Active, archived and quarantined memories (governance does not trust these any more) are rows of the
+memories table. A deleted one is moved, as it is, to a table of its own: no read that does not ask
+for deleted memories can meet it, and nothing of it stands in an index. Beside them one row says
+since when a memory is archived or deleted. The tables are made by the first move, so that a profile
+that uses none of this pays nothing.
 
 Times are stored once, when a step is made, and never before what the row says of itself: a clock
 that goes back lengthens a window, it shortens none.
@@ -23,6 +24,7 @@ from ..indexing import MEMORIES, add_entries, drop_vectors, neighbours, remove_e
 from ..lazy import has_table
 from ..proposals import remove_for
 from ..protocols import Sealer
+from ..relations.tables import drop
 from ..schema import memories_table
 from . import events, holds
 from .lifecycle import take_out
@@ -30,6 +32,7 @@ from .lifecycle import take_out
 __all__ = [
     "DELETED",
     "HIDDEN",
+    "SHOWN",
     "STATES",
     "TABLE",
     "TRANSITIONS",
@@ -45,6 +48,7 @@ __all__ = [
     "hold",
     "ids_of",
     "moved",
+    "note_arrived",
     "prepare",
     "release",
     "revived",
@@ -54,8 +58,10 @@ __all__ = [
 
 Step = str
 STATES: tuple[MemoryState, ...] = (
-    "active", "archived", "soft_deleted", "hard_delete_pending", "purged",
+    "active", "archived", "quarantined", "soft_deleted", "hard_delete_pending", "purged",
 )  # fmt: skip
+# Those of the memories table: whoever may read sees them, by id or where a listing asks for them.
+SHOWN: tuple[MemoryState, ...] = ("active", "archived", "quarantined")
 # Nothing shows them but a listing that asks for them, with the scope `admin`.
 HIDDEN: tuple[MemoryState, ...] = ("soft_deleted", "hard_delete_pending")
 
@@ -63,14 +69,18 @@ HIDDEN: tuple[MemoryState, ...] = ("soft_deleted", "hard_delete_pending")
 TRANSITIONS: dict[tuple[MemoryState, Step], MemoryState] = {
     ("active", "archive"): "archived",
     ("archived", "restore"): "active",
+    ("active", "quarantine"): "quarantined",
     ("active", "delete"): "soft_deleted",
     ("archived", "delete"): "soft_deleted",
+    ("quarantined", "delete"): "soft_deleted",
     ("soft_deleted", "restore"): "active",
+    ("quarantined", "restore"): "active",
     ("soft_deleted", "expire"): "hard_delete_pending",
     ("hard_delete_pending", "purge"): "purged",
 }
 _EVENT: dict[Step, EventKind] = {
     "archive": "archived",
+    "quarantine": "quarantined",
     "restore": "restored",
     "delete": "soft_deleted",
     "expire": "hard_delete_pending",
@@ -180,7 +190,7 @@ def change(
     that leads nowhere from the state it is in.
     """
     found = find(connection, identity, act.now_ms)
-    if found is None or (not act.sees_all and found.state not in ("active", "archived")):
+    if found is None or (not act.sees_all and found.state not in SHOWN):
         raise NotFound(
             f"no memory {identity}; it was forgotten or deleted, has expired or never existed"
         )
@@ -216,11 +226,21 @@ def moved(connection: apsw.Connection, found: Found, before: MemoryState) -> Mov
     )
 
 
-def revived(connection: apsw.Connection, handle: int, identity: str, act: Act) -> None:
-    """Note that an archived memory was written again and so is active."""
+def revived(
+    connection: apsw.Connection, handle: int, identity: str, before: MemoryState, act: Act
+) -> None:
+    """Note that an archived or quarantined memory was written again and so is active."""
     prepare(connection)
     connection.execute(f"DELETE FROM {TABLE} WHERE handle = ?", (handle,))
-    _note(connection, handle, identity, "restore", "archived", "active", act)
+    _note(connection, handle, identity, "restore", before, "active", act)
+
+
+def note_arrived(connection: apsw.Connection, handle: int, identity: str, at: int) -> None:
+    """Note since when a memory that came from another branch is not active here."""
+    prepare(connection)
+    connection.execute(
+        f"INSERT INTO {TABLE} (handle, id, archived_at) VALUES (?, ?, ?)", (handle, identity, at)
+    )
 
 
 # -- the steps --------------------------------------------------------------------------------
@@ -235,6 +255,10 @@ def _make(
     new = found._replace(state=TRANSITIONS[found.state, step])
     if step == "archive":
         new = _archive(connection, new, act)
+    elif step == "quarantine":
+        connection.execute(
+            "UPDATE __palimp_memories SET state = ? WHERE handle = ?", (new.state, new.handle)
+        )
     elif step == "restore":
         new = _restore(connection, found, act, sealer)
     elif step == "delete":
@@ -284,7 +308,7 @@ def _shelve(connection: apsw.Connection, new: Found, act: Act) -> Found:
 
 
 def _restore(connection: apsw.Connection, found: Found, act: Act, sealer: Sealer) -> Found:
-    table = "__palimp_memories" if found.state == "archived" else DELETED
+    table = "__palimp_memories" if found.state in SHOWN else DELETED
     _check_free(connection, found, table)
     if table == DELETED:
         _bring_back(connection, found, sealer)
@@ -358,6 +382,7 @@ def _purge(connection: apsw.Connection, found: Found, act: Act) -> None:
         f"UPDATE {TABLE} SET purged_at = ?, supersedes = NULL WHERE handle = ?",
         (act.now_ms, found.handle),
     )
+    drop(connection, [found.handle])
     events.blank(connection, found.handle)
 
 

@@ -176,10 +176,10 @@ def _ingest_one(connection: apsw.Connection, item: Draft, writer: Writer, outcom
         handle = row[0]
         _revive(connection, handle, _expires_at(item, writer), writer.now_ms)
         if row[2] != "active":
-            # Not before: it takes an archived memory.
+            # Not before: it takes an archived or quarantined memory.
             from .states import Act, revived
 
-            revived(connection, handle, identity, Act(writer.now_ms, writer.actor))
+            revived(connection, handle, identity, row[2], Act(writer.now_ms, writer.actor))
     else:
         handle = _insert(connection, identity, item, writer)
         outcome.fresh.append(handle)
@@ -189,6 +189,10 @@ def _ingest_one(connection: apsw.Connection, item: Draft, writer: Writer, outcom
         from . import dedup
 
         dedup.note(connection, item, handle, writer.now_ms)
+    if item.related:
+        from ..relations.given import write
+
+        write(connection, handle, item.given, writer.sealer, writer.id_key, writer.now_ms)
     superseded = []
     for old in displaced:
         _point(connection, old, handle)

@@ -17,7 +17,7 @@ from ..vectors import CodeIndex, QueryVector, having, nearest
 from .terms import Terms
 from .weights import BM25_COLUMNS
 
-__all__ = ["CHANNEL_ROWS", "Candidate", "Found", "Search", "gather"]
+__all__ = ["CHANNEL_ROWS", "Candidate", "Found", "Search", "admit", "gather"]
 
 # How many rows a channel proposes, at least and per hit asked for. On LoCoMo's development half 48,
 # 64, 96 and 128 gave the same recall@10.
@@ -61,7 +61,8 @@ class Search(NamedTuple):
 class Found(NamedTuple):
     """Candidates by handle, what each channel found of them, and what was left out.
 
-    `keyword` holds bm25 by handle, `vector` cosines by model and handle.
+    `keyword` holds bm25 by handle, `vector` cosines by model and handle, `relation` what memories
+    are worth by their relations to the others.
     """
 
     candidates: dict[int, Candidate]
@@ -69,6 +70,7 @@ class Found(NamedTuple):
     keyword: dict[int, float]
     vector: dict[str, dict[int, float]]
     dropped: list[Dropped]
+    relation: dict[int, float]
 
 
 def gather(connection: apsw.Connection, search: Search, index: CodeIndex, sealer: Sealer) -> Found:
@@ -78,16 +80,16 @@ def gather(connection: apsw.Connection, search: Search, index: CodeIndex, sealer
     although it had more to offer, it is asked again within the filtered rows.
     """
     rows = max(CHANNEL_ROWS, _ROWS_A_HIT * search.k)
-    found = Found({}, set(), {}, {}, list(search.terms.dropped))
+    found = Found({}, set(), {}, {}, list(search.terms.dropped), {})
     if search.topic is not None:
         found.topic.update(_topic(connection, search))
-        _admit(connection, search, found, found.topic, sealer)
+        admit(connection, search, found, found.topic, sealer)
     if search.terms.match is not None:
         hits = _keyword(connection, search, rows, filtered=False)
-        visible = _admit(connection, search, found, [handle for handle, _ in hits], sealer)
+        visible = admit(connection, search, found, [handle for handle, _ in hits], sealer)
         if len(hits) == rows and len(visible) < len(hits) // 2:
             hits = _keyword(connection, search, rows, filtered=True)
-            visible = _admit(connection, search, found, [handle for handle, _ in hits], sealer)
+            visible = admit(connection, search, found, [handle for handle, _ in hits], sealer)
         found.keyword.update((handle, value) for handle, value in hits if handle in visible)
     newer: list[str] = []
     for query in search.vectors:
@@ -95,13 +97,13 @@ def gather(connection: apsw.Connection, search: Search, index: CodeIndex, sealer
         if isinstance(near, str):
             found.dropped.append(Dropped(what="channel vector", reason=near))
             continue
-        visible = _admit(connection, search, found, near, sealer)
+        visible = admit(connection, search, found, near, sealer)
         if len(near) >= rows // 2 and len(visible) < len(near) // 2:
             near = nearest(
                 connection, search.corpus, index, query, rows, _allowed(connection, search)
             )
             assert not isinstance(near, str)
-            visible = _admit(connection, search, found, near, sealer)
+            visible = admit(connection, search, found, near, sealer)
         if query.model != GIVEN_MODEL:
             # A row of two generations counts by the newer one.
             visible -= having(connection, search.corpus, newer, visible) if newer else set()
@@ -145,7 +147,7 @@ def _allowed(connection: apsw.Connection, search: Search) -> Any:
     return np.fromiter((handle for (handle,) in rows), np.int64)
 
 
-def _admit(
+def admit(
     connection: apsw.Connection,
     search: Search,
     found: Found,

@@ -10,7 +10,12 @@ same for all counts 0.5), and is weighed with its part of all weights:
 - importance: as it was given, 0.5 where it was not.
 - usage: min(1, ln(1 + reads) / 5).
 - feedback: see `profile/usage.py`. tier: what the score is multiplied with anyway.
+- confidence: what is left of it, see `profile/trust.py`.
 - all others: as `features.py` computes them, 0 where they are not in play.
+
+On fixed scales, of the set `memoria`: semantic is 1 / (1 + distance) of two vectors of length 1 and
+0 of what has none, keyword s / (s + 1) of bm25, recency exp(-age in hours / 168) by when it was
+true, confidence as it is.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ import numpy as np
 from ..generations import model_number
 from ..indexing import MEMORIES, Corpus
 from ..ranking import BOOSTS_MAX, SESSION_BOOST, TIER_MULTIPLIERS, TIERS, Ranking
+from ..trust import effective_confidence
 from ..usage import NEUTRAL
 from ..vectors import QueryVector
 from .candidates import Candidate
@@ -33,11 +39,13 @@ from .features import Signals, Similarity, Values
 from .words import recency_intent
 
 __all__ = [
+    "CONFIDENCE_LEAST",
     "HALF_LIFE_HOURS",
     "Asked",
     "boosted",
     "cluster",
     "min_max",
+    "multiplied",
     "recency",
     "tiered",
     "usage",
@@ -45,9 +53,15 @@ __all__ = [
 ]
 
 HALF_LIFE_HOURS = {"high": 24.0, "medium": 72.0, "low": 168.0}
+# Of a fixed ranking: what is believed less is left out.
+CONFIDENCE_LEAST = 0.05
 _DEGENERATE = 1e-9
 _UNKNOWN_IMPORTANCE = 0.5
 _HOUR_MS = 3_600_000
+_FIXED_HOURS = 168.0
+# What is wrong, outdated or irrelevant weighs half of what is useful.
+_AGAINST = 0.5
+_MULTIPLIER_LEAST, _MULTIPLIER_MOST = 0.5, 2.0
 _USAGE_SCALE = 5.0
 
 
@@ -75,6 +89,9 @@ def weighed(
     total = math.fsum(ranking.weights.values())
     result = Signals()
     for name, weight in ranking.weights.items():
+        if ranking.fixed:
+            result.enter(name, weight / total, facts.fixed(name))
+            continue
         raw = facts.raw(name)
         result.enter(name, weight / total, raw, min_max(raw))
     return result
@@ -121,6 +138,26 @@ def boosted(signals: Signals, scores: Values, rows: Sequence[Candidate], asked: 
     boost = np.array([SESSION_BOOST * (row.session == asked.session) for row in rows])
     after: Values = np.minimum(scores + np.minimum(boost, BOOSTS_MAX), 1.0)
     signals.change("boost", boost, after - scores)
+    return after
+
+
+def multiplied(
+    signals: Signals,
+    scores: Values,
+    rows: Sequence[Candidate],
+    given: Mapping[int, Mapping[str, int]],
+    weight: float,
+) -> Values:
+    """Return scores times what callers said: 1 + weight * (useful - all others / 2), 0.5 to 2."""
+    if not given:
+        return scores
+    net = np.zeros(len(rows))
+    for place, row in enumerate(rows):
+        for signal, count in given.get(row.handle, {}).items():
+            net[place] += count if signal == "useful" else -_AGAINST * count
+    multiplier = np.clip(1.0 + weight * net, _MULTIPLIER_LEAST, _MULTIPLIER_MOST)
+    after: Values = scores * multiplier
+    signals.change("feedback multiplier", multiplier, after - scores)
     return after
 
 
@@ -178,10 +215,46 @@ class _Facts:
             "cluster": self._cluster,
             "feedback": self._given_feedback,
             "tier": self._tier,
+            "confidence": self._confidence,
         }.get(name)
         if own is not None:
             return own()
         return self._usual.value.get(name, np.zeros(len(self._rows)))
+
+    def fixed(self, name: str) -> Values:
+        """Return one value per candidate, on a scale that does not depend on the others."""
+        return {
+            "semantic": self._closeness,
+            "keyword": self._matching,
+            "recency": self._newness,
+            "confidence": self._confidence,
+        }[name]()
+
+    def _closeness(self) -> Values:
+        scaled = self._similar.scaled
+        cosine = np.array([scaled.get(handle, np.nan) for handle in self._handles])
+        distance = np.sqrt(np.clip(2.0 - 2.0 * cosine, 0.0, None))
+        return np.nan_to_num(1.0 / (1.0 + distance), nan=0.0)
+
+    def _matching(self) -> Values:
+        raw = self._usual.raw.get("keyword", np.zeros(len(self._rows)))
+        found: Values = raw / (raw + 1.0)
+        return found
+
+    def _newness(self) -> Values:
+        found: Values = np.exp(-self._hours() / _FIXED_HOURS)
+        return found
+
+    def _hours(self) -> Values:
+        """Return how long ago each was true; what is to come is new."""
+        times = np.array([row.occurred_at for row in self._rows], np.float64)
+        hours: Values = np.maximum(self._asked.now_ms - times, 0.0) / _HOUR_MS
+        return hours
+
+    def _confidence(self) -> Values:
+        stored, days = self._columns(), (self._hours() / 24.0).tolist()
+        rows = zip(stored["confidence"], stored["trust"], days, strict=True)
+        return np.array([effective_confidence(*row) for row in rows], np.float64)
 
     def _semantic(self) -> Values:
         scaled = self._similar.scaled
@@ -238,7 +311,9 @@ class _Facts:
 
     def _columns(self) -> dict[str, list[Any]]:
         if self._stored is None:
-            names = ("created_at", "importance", "access_count", "kind", "topic")
+            names = (
+                "created_at", "importance", "access_count", "kind", "topic", "confidence", "trust",
+            )  # fmt: skip
             rows = {
                 handle: values
                 for handle, *values in self._connection.execute(

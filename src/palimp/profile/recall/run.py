@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, get_args
 
 import apsw
 import numpy as np
 
 from ...api import Dropped, Explain, Feature, Hit, Memory, RecallRequest, TurnHit, estimate_tokens
+from ...api.recall import Channel
 from ..indexing import GIVEN_MODEL, MEMORIES, TURNS, neighbours
 from ..memories.filters import Conditions
 from ..memories.rows import read_memories
 from ..protocols import Sealer
 from ..ranking import DEFAULT, TIERS, Ranking
+from ..relations.tables import is_made
 from ..sessions import TURN_COLUMNS, turn_fields
-from ..usage import NEUTRAL, feedback_values
+from ..usage import NEUTRAL, given, value_of
 from ..vectors import CodeIndex, QueryVector, cosines
-from .candidates import Candidate, Found, Search, gather
-from .factors import Asked, boosted, tiered, weighed
+from .candidates import Candidate, Found, Search, admit, gather
+from .factors import CONFIDENCE_LEAST, Asked, boosted, multiplied, tiered, weighed
 from .features import Question, Signals, Similarity, Values, signals
 from .scales import on_one_scale
 from .terms import TermCounts, Terms, parse_terms
-from .weights import FEEDBACK_WEIGHT, Weights
+from .weights import FEEDBACK_WEIGHT, RELATION_WEIGHT, Weights
 
 __all__ = ["RecallContext", "recall", "search_turns"]
 
 _NO_TERMS = Terms(None, frozenset(), ())
+CHANNELS: tuple[str, ...] = get_args(Channel)
 # Which tiers each depth begins with; a search that finds too little goes on with the next depth.
 _DEPTHS = {
     "low": ("m.memory_tier IS NULL", "hot"),
@@ -39,7 +42,7 @@ class RecallContext(NamedTuple):
     """What a search needs besides the connection and the request.
 
     `weights` are those of the default ranking; `mark` stands for the query in what callers said of
-    memories.
+    memories; `channels` are those that are asked; `id_key` is that of the profile's ids.
     """
 
     now_ms: int
@@ -49,6 +52,8 @@ class RecallContext(NamedTuple):
     weights: Weights
     ranking: Ranking = DEFAULT
     mark: bytes = b""
+    channels: Collection[str] = CHANNELS
+    id_key: bytes = b""
 
 
 class Recalled(NamedTuple):
@@ -74,6 +79,7 @@ class _Ranked(NamedTuple):
             ("topic", handle in self.found.topic),
             ("keyword", handle in self.found.keyword),
             ("vector", any(handle in near for near in self.found.vector.values())),
+            ("relation", handle in self.found.relation),
         )
         return tuple(name for name, present in marks if present)
 
@@ -106,13 +112,15 @@ def recall(
     context: RecallContext,
 ) -> Recalled:
     """Return what a request finds, which is checked already; `where` is that of its filters."""
+    where = where.on(connection, context.sealer)
     terms = _terms(connection, request.query, context, MEMORIES)
+    topic = request.topic if "topic" in context.channels else None
     widened: list[Dropped] = []
     depths = list(_DEPTHS)[list(_DEPTHS).index(request.depth or "high") :]
     for depth in depths:
         tiers, searched = _DEPTHS[depth]
         within = where if tiers is None else where._replace(sql=f"{where.sql} AND {tiers}")
-        search = Search(MEMORIES, terms, vectors, request.topic, within, request.k)
+        search = Search(MEMORIES, terms, vectors, topic, within, request.k)
         ranked = _rank(connection, search, request.query, context, request.session)
         chosen = [h for h in ranked.handles if ranked.scores[h] >= request.min_score]
         if len(chosen) >= request.k or depth == depths[-1]:
@@ -184,7 +192,9 @@ def _terms(
 ) -> Terms:
     if not query:
         return _NO_TERMS
-    return parse_terms(connection, corpus, query, context.counts, context.sealer.token_key)
+    terms = parse_terms(connection, corpus, query, context.counts, context.sealer.token_key)
+    # Who is named in a question is asked of what the other channels find too.
+    return terms if "keyword" in context.channels else Terms(None, terms.words, ())
 
 
 def _rank(
@@ -199,10 +209,19 @@ def _rank(
     similar = _similarity(connection, search, found, handles, context.codes)
     question = Question(query, search.terms.words, search.topic is not None)
     computed = signals(found, similar, question, context.weights)
+    if search.corpus is MEMORIES and _relate(connection, search, query, context, found, computed):
+        handles = list(found.candidates)
+        similar = _similarity(connection, search, found, handles, context.codes)
+        computed = signals(found, similar, question, context.weights)
+    if found.relation:
+        by_relation = [found.relation.get(handle, 0.0) for handle in handles]
+        computed.enter("relation", RELATION_WEIGHT, np.array(by_relation))
     rows = list(found.candidates.values())
-    feedback: dict[int, float] = {}
+    said: dict[int, dict[str, int]] = {}
     if search.corpus is MEMORIES:
-        feedback = feedback_values(connection, handles, context.mark)
+        said = given(connection, handles, context.mark)
+    feedback = {handle: value_of(signals) for handle, signals in said.items()}
+    believed = np.ones(len(rows), bool)
     if context.ranking.weights is None or not rows:
         if feedback:
             values = [feedback.get(handle, NEUTRAL) for handle in handles]
@@ -214,15 +233,59 @@ def _rank(
         scores = computed.scores(len(handles))
         if context.ranking.boosts:
             scores = boosted(computed, scores, rows, asked)
+        if context.ranking.fixed:
+            scores = multiplied(computed, scores, rows, said, context.ranking.feedback)
+            believed = _believed(computed, found)
     scores = tiered(computed, scores, rows)
     return _Ranked(
-        [handles[place] for place in _order(scores, rows, similar, context.ranking)],
+        [
+            handles[place]
+            for place in _order(scores, rows, similar, context.ranking)
+            if believed[place]
+        ],
         {handle: place for place, handle in enumerate(handles)},
         dict(zip(handles, scores.tolist(), strict=True)),
         computed,
         found,
         similar.cosine,
     )
+
+
+def _believed(computed: Signals, found: Found) -> Any:
+    """Return of each candidate whether it is still believed, and note how many are not."""
+    believed = computed.raw["confidence"] >= CONFIDENCE_LEAST
+    gone = int(np.count_nonzero(~believed))
+    if gone:
+        reason = f"of their confidence less than {CONFIDENCE_LEAST} is left"
+        found.dropped.append(Dropped(what="candidates", reason=reason, count=gone))
+    return believed
+
+
+def _relate(
+    connection: apsw.Connection,
+    search: Search,
+    query: str | None,
+    context: RecallContext,
+    found: Found,
+    computed: Signals,
+) -> bool:
+    """Ask the channel `relation` beside what was found; return whether it brought candidates."""
+    weights = context.ranking.weights
+    named = set(context.channels) != set(CHANNELS)
+    # Of weights that do not count it nobody expects what only it finds, unless it is asked for.
+    if weights is not None and not weights.get("relation") and not named:
+        return False
+    # Most profiles have no relations.
+    if "relation" not in context.channels or not is_made(connection):
+        return False
+    from .related import related
+
+    handles = list(found.candidates)
+    anchors = dict(zip(handles, computed.scores(len(handles)).tolist(), strict=True))
+    worth = related(connection, anchors, query, context.id_key)
+    visible = admit(connection, search, found, worth, context.sealer)
+    found.relation.update({handle: worth[handle] for handle in worth if handle in visible})
+    return len(found.candidates) > len(handles)
 
 
 def _order(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["BM25_COLUMNS", "FEEDBACK_WEIGHT", "WEIGHTS", "Weights"]
+__all__ = ["BM25_COLUMNS", "FEEDBACK_WEIGHT", "RELATION_WEIGHT", "WEIGHTS", "Weights"]
 
 # bm25 weights of the FTS columns text, keywords, label, before, after (design section 5).
 BM25_COLUMNS = (1.0, 1.0, 1.0, 0.5, 0.2)
@@ -30,3 +30,5 @@ class Weights(NamedTuple):
 WEIGHTS = Weights()
 # Of what callers said of memories; in play where they said something. Not fitted: no data has it.
 FEEDBACK_WEIGHT = 0.5
+# Of relations to what was found; in play where there are some. Not fitted: no data has them.
+RELATION_WEIGHT = 0.15

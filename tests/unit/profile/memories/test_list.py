@@ -146,6 +146,14 @@ def test_importance_is_a_least_one(profile: palimp.Profile) -> None:
     assert texts(profile, importance_min=0) == ["0.9", "0.5", "0.2"]
 
 
+def test_trust_is_a_word(profile: palimp.Profile) -> None:
+    for trust in ("T1", "T2", None):
+        profile.remember(str(trust), trust=trust)
+    assert texts(profile, trust="T2") == ["T2"]
+    assert texts(profile, trust="t2") == []
+    assert [hit.text for hit in profile.recall("T1 T2", trust="T1")] == ["T1"]
+
+
 def test_a_topic_is_matched_exactly(profile: palimp.Profile) -> None:
     profile.remember("home fact", topic="home")
     profile.remember("home rule", topic="home", type="instruction")
@@ -203,6 +211,7 @@ BAD = [
     ({"tags": ["a"] * 65}, "tags has 65 values"),
     ({"tags": ["\ud800"]}, "half a surrogate pair"),
     ({"kind": "\ud800"}, "half a surrogate pair"),
+    ({"trust": ""}, "trust"),
     ({"kind": ["k"] * 1_001}, "kinds has 1,001 values"),
     ({"session": ""}, "session is empty"),
     ({"topic": ""}, "topic is empty"),

@@ -14,10 +14,11 @@ from palimp.profile.memories import Writer, draft, forget, ingest, states
 from palimp.profile.memories.states import STATES, TRANSITIONS, Act, after
 
 SEALER = PlainSealer()
-STEPS = ("archive", "restore", "delete", "expire", "purge")
+STEPS = ("archive", "quarantine", "restore", "delete", "expire", "purge")
 LEGAL = {
-    "active": {"archive": "archived", "delete": "soft_deleted"},
+    "active": {"archive": "archived", "quarantine": "quarantined", "delete": "soft_deleted"},
     "archived": {"restore": "active", "delete": "soft_deleted"},
+    "quarantined": {"restore": "active", "delete": "soft_deleted"},
     "soft_deleted": {"restore": "active", "expire": "hard_delete_pending"},
     "hard_delete_pending": {"purge": "purged"},
     "purged": {},

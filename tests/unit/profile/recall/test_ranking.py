@@ -358,7 +358,9 @@ def test_the_policy_of_a_profile_says_what_is_weighed(golden: palimp.Profile) ->
     assert [hit.score for hit in unasked] != [hit.score for hit in by_request]
     set_policy(golden, {"ranking": {"weights": {"recency": 1}}})
     assert texts(golden.recall(embedding=[1.0, 0.0]))[-1] == "old"
-    with pytest.raises(Invalid, match=r"ranking\.weights is .*; give default or memorysync, or"):
+    with pytest.raises(
+        Invalid, match=r"ranking\.weights is .*; give default or memorysync or memoria, or"
+    ):
         set_policy(golden, {"ranking": {"weights": {"recency": -1}}})
 
 

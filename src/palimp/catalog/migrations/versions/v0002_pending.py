@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
+
+from palimp.catalog.columns import word
+from palimp.catalog.making import make_table
 
 revision = "0002"
 down_revision = "0001"
@@ -11,13 +13,13 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Make the table; what is pending shows itself when databases are looked into."""
-    op.create_table(
+    make_table(
         "palimp_pending",
-        sa.Column("namespace", sa.String, primary_key=True),
-        sa.Column("profile", sa.String, primary_key=True),
-        sa.Column("work", sa.String, primary_key=True),
+        sa.Column("namespace", word(64), primary_key=True),
+        sa.Column("profile", word(128), primary_key=True),
+        sa.Column("work", word(32), primary_key=True),
         sa.Column("rows", sa.BigInteger, nullable=False),
         sa.Column("since", sa.BigInteger, nullable=False),
-        sa.Column("node", sa.String, nullable=False),
+        sa.Column("node", word(255), nullable=False),
         sa.Column("sampled_at", sa.BigInteger, nullable=False),
     )

@@ -1,0 +1,98 @@
+"""What the client asks about keys of other systems' clients."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ...api import NO_OPTIONS, Options, Target, to_request
+from ...api.base import Request
+from ...api.credentials import (
+    CreateCredential,
+    Credential,
+    CredentialPage,
+    GetCredential,
+    ListCredentials,
+    RevokeCredential,
+    RotateCredential,
+)
+from ...api.limits import PAGE_MAX
+from ...clock import parse_ms
+from ..fields import IdLike
+from ..inputs import text_id
+
+__all__ = ["ClientKeys"]
+
+
+class ClientKeys:
+    """The part of a client that is about keys of dialects; where a node asks, with its platform key.
+
+    They are kept in the catalog, as hashes.
+    """
+
+    if TYPE_CHECKING:
+
+        async def call(
+            self, operation: str, target: Target, request: Request, options: Options = NO_OPTIONS
+        ) -> Any: ...
+
+    async def create_credential(
+        self,
+        dialect: str,
+        subject: str,
+        name: str,
+        *,
+        expires_at: datetime | str | int | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> Credential:
+        """Make a key with which a client of another system (`memoria`) is its user `subject`.
+
+        Its `secret` is in this answer alone. `expires_at` is a time, else it holds until it is
+        revoked.
+        """
+        fields = {
+            "dialect": dialect,
+            "subject": subject,
+            "name": name,
+            "expires_at": None if expires_at is None else parse_ms(expires_at, "expires_at"),
+            "detail": dict(detail or {}),
+        }
+        request = to_request(CreateCredential, fields, "create_credential")
+        made: Credential = await self.call("credentials.create", Target(), request)
+        return made
+
+    async def credentials(
+        self, *, dialect: str | None = None, subject: str | None = None
+    ) -> AsyncIterator[Credential]:
+        """Iterate over the keys that were not revoked, the newest first."""
+        cursor = None
+        while True:
+            fields = {"dialect": dialect, "subject": subject, "limit": PAGE_MAX, "cursor": cursor}
+            request = to_request(ListCredentials, fields, "credentials")
+            page: CredentialPage = await self.call("credentials.list", Target(), request)
+            for one in page.credentials:
+                yield one
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def credential(self, credential: IdLike) -> Credential:
+        """Return what is known of a key."""
+        request = GetCredential(id=text_id(credential))
+        found: Credential = await self.call("credentials.get", Target(), request)
+        return found
+
+    async def rotate_credential(self, credential: IdLike) -> Credential:
+        """Make a new key instead of one, which holds no more; else it is as that.
+
+        Its `secret` is in this answer alone.
+        """
+        request = RotateCredential(id=text_id(credential))
+        made: Credential = await self.call("credentials.rotate", Target(), request)
+        return made
+
+    async def revoke_credential(self, credential: IdLike) -> None:
+        """Let a key hold no more: within 5 seconds on every node."""
+        request = RevokeCredential(id=text_id(credential))
+        await self.call("credentials.revoke", Target(), request)

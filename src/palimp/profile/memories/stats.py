@@ -1,0 +1,108 @@
+"""The memories of a profile in numbers, in two passes: over the rows, and over their codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import apsw
+
+from ...api.stats import MemoryGroup, MemoryStats
+from ..indexing import MEMORIES
+from ..lazy import has_table
+from .states import DELETED
+
+__all__ = ["stats"]
+
+_GROUPS_MAX = 100
+_MONTH_MS = 30 * 86_400_000
+_PRESENT = "(m.expires_at IS NULL OR m.expires_at > :now)"
+_HOLDS = f"m.state = 'active' AND m.superseded_at IS NULL AND {_PRESENT}"
+
+
+class _Sums(NamedTuple):
+    """Of some memories; a sum goes with how many have the value."""
+
+    rows: float = 0
+    importance: float = 0
+    important: float = 0
+    confidence: float = 0
+    confident: float = 0
+    bytes: float = 0
+    recent: float = 0
+
+    def plus(self, other: _Sums) -> _Sums:
+        return _Sums(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def group(self) -> MemoryGroup:
+        return MemoryGroup(
+            count=int(self.rows),
+            importance=self.importance / self.important if self.important else None,
+            confidence=self.confidence / self.confident if self.confident else None,
+        )
+
+
+def stats(connection: apsw.Connection, now_ms: int) -> MemoryStats:
+    """Count the memories; the txid is set by the caller."""
+    rows: list[Any] = connection.execute(
+        f"""SELECT m.state, m.superseded_at IS NULL, m.type, m.kind, m.trust,
+        min(m.created_at), max(m.created_at), count(*),
+        total(m.importance), count(m.importance), total(m.confidence), count(m.confidence),
+        sum(octet_length(m.text)), sum(m.created_at > :since)
+        FROM __palimp_memories m WHERE {_PRESENT} GROUP BY 1, 2, 3, 4, 5""",
+        {"now": now_ms, "since": now_ms - _MONTH_MS},
+    ).fetchall()
+    states: dict[str, int] = {}
+    superseded = 0
+    holding: list[tuple[Any, ...]] = []
+    for state, current, *rest in rows:
+        states[state] = states.get(state, 0) + rest[5]
+        if state == "active" and not current:
+            superseded += rest[5]
+        elif state == "active":
+            holding.append((*rest[:5], _Sums(*rest[5:])))
+    whole = _Sums()
+    for *_, sums in holding:
+        whole = whole.plus(sums)
+    by_type, by_kind, by_trust = (
+        _largest((group[place], group[-1]) for group in holding) for place in (0, 1, 2)
+    )
+    return MemoryStats(
+        by_state={**states, **_deleted(connection)},
+        superseded=superseded,
+        all=whole.group(),
+        by_type=by_type,
+        by_kind=by_kind,
+        by_trust=by_trust,
+        embedded=_embedded(connection, now_ms) if whole.rows else 0,
+        last_30_days=int(whole.recent),
+        oldest=min((group[3] for group in holding), default=None),
+        newest=max((group[4] for group in holding), default=None),
+        text_bytes=whole.bytes / whole.rows if whole.rows else None,
+    )
+
+
+def _largest(groups: Iterable[tuple[str | None, _Sums]]) -> dict[str, MemoryGroup]:
+    """Return the largest groups by name, the largest first."""
+    united: dict[str, _Sums] = {}
+    for name, sums in groups:
+        united[name or ""] = united.get(name or "", _Sums()).plus(sums)
+    ordered = sorted(united, key=lambda name: (-united[name].rows, name))
+    return {name: united[name].group() for name in ordered[:_GROUPS_MAX]}
+
+
+def _deleted(connection: apsw.Connection) -> dict[str, int]:
+    if not has_table(connection, DELETED):
+        return {}
+    rows: Any = connection.execute(f"SELECT state, count(*) FROM {DELETED} GROUP BY state")
+    return dict(rows.fetchall())
+
+
+def _embedded(connection: apsw.Connection, now_ms: int) -> int:
+    return int(
+        connection.execute(
+            f"""SELECT count(DISTINCT c.handle) FROM {MEMORIES.codes} c
+            JOIN __palimp_memories m ON m.handle = c.handle WHERE {_HOLDS}""",
+            {"now": now_ms},
+        ).get
+    )
