@@ -77,6 +77,11 @@ GOOD = [
     Call("governance.undo", MEMORY + "/governance/runs/{run}/undo", {}),
     Call("memories.ingest", f"{MEMORY}/memories", {"memories": [MEMORY_BODY]}),
     Call("memories.supersede", MEMORY + "/memories/{id}/supersede", {"memory": {"text": MARK + " 2", "topic_key": MARK}}),
+    Call("relations.add", f"{MEMORY}/relations", {"relations": [{"source": "{id}", "target": "{older}"}]}),
+    Call("relations.list", f"{MEMORY}/relations", None, {"memory": "{id}"}),
+    Call("relations.remove", f"{MEMORY}/relations", None, {"source": "{id}", "target": "{older}"}),
+    Call("entities.link", f"{MEMORY}/entities", {"links": [{"id": "{id}", "entities": [{"name": MARK}]}]}),
+    Call("entities.list", f"{MEMORY}/entities", None, {"name": MARK}),
     Call("sessions.append", f"{MEMORY}/sessions/{MARK}/turns", {"turns": [TURN]}),
     Call("documents.insert", f"{DB}/docs/{NAME}/insert", {"docs": [{"_id": MARK, MARK: MARK}]}),
     Call("documents.index", f"{DB}/docs/{NAME}/indexes", {"path": MARK}),
@@ -256,11 +261,17 @@ class Caller:
             headers["content-type"] = FILE_TYPES[0]
             given: dict[str, Any] = {"content": body.replace(b"{export}", self.export)}
         else:
-            given = {} if body is None else {"json": body}
-        url = path
+            given = {} if body is None else {"json": json.loads(self.filled(json.dumps(body)))}
+        asked = json.loads(self.filled(json.dumps(dict(query))))
+        return self.http.request(
+            row.method, self.filled(path), params=asked, headers=headers, **given
+        )
+
+    def filled(self, text: str) -> str:
+        """Return a text with the ids for the names of them in it."""
         for name, value in self.ids.items():
-            url = url.replace(f"{{{name}}}", value)
-        return self.http.request(row.method, url, params=dict(query), headers=headers, **given)
+            text = text.replace(f"{{{name}}}", value)
+        return text
 
     def call(self, call: Call) -> None:
         """Carry out a call that is as it should be."""
@@ -271,6 +282,7 @@ class Caller:
             return
         if call.operation in ("memories.ingest", "memories.supersede"):
             found = answer.json()
+            self.ids["older"] = self.ids.get("id", "")
             self.ids["id"] = found["results"][0]["id"] if "results" in found else found["id"]
         if call.operation == "extract":
             found = answer.json()

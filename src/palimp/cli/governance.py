@@ -89,7 +89,13 @@ def consolidate(place: Place, profile: str, dry_run: bool, cooldown: bool, force
 
 @command.command("reflect")
 @profile_argument
-@click.option("--mode", type=click.Choice(get_args(ReflectMode)), default="auto", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(get_args(ReflectMode)),
+    default="auto",
+    show_default=True,
+    help="`candidates` only shows; `internal` needs a model; `auto` takes one where there is one.",
+)
 @_dry_option
 @_cooldown_option
 @_force_option

@@ -79,6 +79,9 @@ def judge(connection: apsw.Connection, source: Source, wanted: Wanted, sealer: S
                 judged.fresh.append(group)
         else:
             judged.open.append(group)
+    # What comes itself becomes what it is there: it does not give way besides.
+    coming = {one for group in judged.take for one in group.steps}
+    judged.displaced[:] = [pair for pair in judged.displaced if pair[0] not in coming]
     judged.skipped.extend(_idle(source, one) for one in wanted.only or () if one in asked)
     return judged
 

@@ -52,7 +52,9 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return JSON
     if origin is dict or kind is dict:
         inner = values(kind.__args__[1]) if origin is dict else JSON
-        return st.dictionaries(st.text(max_size=5), inner, max_size=2)
+        named = origin is dict and kind.__args__[0] is not str
+        keys = values(kind.__args__[0]) if named else st.text(max_size=5)
+        return st.dictionaries(keys, inner, max_size=2)
     if origin is tuple and kind.__args__[-1] is not Ellipsis:
         return st.tuples(*map(values, kind.__args__))
     if origin in (tuple, list):

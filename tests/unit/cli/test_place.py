@@ -31,7 +31,12 @@ WITHOUT_A_PLACE = {
 }
 ONLY_ON_A_FOLDER = ("restore",)
 # One changes the keys of a folder, which no process has to open for that; one reads a receipt.
-BESIDE = {("token", "rotate"), ("erasure", "verify")}
+# Others look at a plugin that is being written.
+BESIDE = {
+    ("token", "rotate"),
+    ("erasure", "verify"),
+    *(("governance", "plugin", name) for name in ("check", "keygen", "sign")),
+}
 
 
 def test_a_folder_unless_a_node_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +143,9 @@ def words(path: tuple[str, ...], folder: Path) -> list[str]:
             given.append("--yes")
         elif parameter.name == "out" and parameter.required:
             given += ["--out", str(folder / "out")]
-    return [*path, *given, *(["--topic", "t"] if path[-1] == "history" else [])]
+    dialect = ["--dialect", "memoria"] if path[0] == "key" else []
+    topic = ["--topic", "t"] if path[-1] == "history" else []
+    return [path[0], *dialect, *path[1:], *given, *topic]
 
 
 @pytest.mark.parametrize("path", PLACED, ids=" ".join)

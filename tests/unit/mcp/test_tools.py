@@ -64,6 +64,10 @@ def test_what_takes_something_away_says_so() -> None:
         "branch_delete",
         "branch_rewind",
         "branch_checkpoint_delete",
+        "branch_merge",
+        "branch_apply",
+        "branch_pick",
+        "branch_revert",
     }
 
 

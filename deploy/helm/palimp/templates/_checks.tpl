@@ -45,7 +45,7 @@
 {{- if gt (len (include "palimp.name" .)) 40 }}
 {{- fail "fullnameOverride has more than 40 characters: the names of nodes are made from it" }}
 {{- end }}
-{{- range $name := list "PALIMP_PLATFORM_KEY" "PALIMP_AUTH_KEY" "PALIMP_CLUSTER_KEY" "PALIMP_MASTER_KEY" "PALIMP_MASTER_KEY_COMMAND" "PALIMP_CATALOG_URL" "PALIMP_ETCD" "PALIMP_EMBED_API_KEY" "PALIMP_EMBED_ENDPOINTS" "PALIMP_EMBED_BASE_URL" "PALIMP_EXTRACT_API_KEY" "PALIMP_EXTRACT_BASE_URL" "PALIMP_ASSISTANT_API_KEY" "PALIMP_ASSISTANT_BASE_URL" }}
+{{- range $name := list "PALIMP_PLATFORM_KEY" "PALIMP_AUTH_KEY" "PALIMP_CLUSTER_KEY" "PALIMP_API_KEY_SECRET" "PALIMP_MASTER_KEY" "PALIMP_MASTER_KEY_COMMAND" "PALIMP_CATALOG_URL" "PALIMP_ETCD" "PALIMP_EMBED_API_KEY" "PALIMP_EMBED_ENDPOINTS" "PALIMP_EMBED_BASE_URL" "PALIMP_EXTRACT_API_KEY" "PALIMP_EXTRACT_BASE_URL" "PALIMP_ASSISTANT_API_KEY" "PALIMP_ASSISTANT_BASE_URL" }}
 {{- if hasKey $v.settings $name }}
 {{- fail (printf "settings.%s is a secret: put it into a Secret and name that in secretSettings" $name) }}
 {{- end }}

@@ -26,7 +26,7 @@ __all__ = ["ClientKeys"]
 
 
 class ClientKeys:
-    """The part of a client that is about keys of dialects; where a node asks, with its platform key.
+    """The part of a client about keys of dialects; where a node asks, with its platform key.
 
     They are kept in the catalog, as hashes.
     """
