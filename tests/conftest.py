@@ -24,6 +24,7 @@ EXTRAS = (
     "opentelemetry",
     "prometheus_client",
     "psycopg",
+    "pymysql",
     "sqlalchemy",
 )
 if os.environ.get("BASE_INSTALL_ONLY"):

@@ -262,7 +262,7 @@ def test_the_chain_of_segments_is_the_database() -> None:
     run_state_machine_as_test(
         Captured,
         settings=settings(
-            max_examples=150,
+            max_examples=80,
             stateful_step_count=40,
             deadline=None,
             # Shrinking takes minutes: add Phase.shrink to look into a failure.

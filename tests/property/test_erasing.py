@@ -265,7 +265,7 @@ def pieces(folder: Path) -> Iterator[tuple[Path, bytes]]:
             yield path, data
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=36, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(
     seed=st.integers(0, 2**32),
     before=st.lists(st.sampled_from(_ACTIONS), min_size=4, max_size=30),

@@ -236,7 +236,7 @@ def test_each_row_has_one_vector_of_the_model_in_use(
     run_state_machine_as_test(
         lambda: Machine(tmp_path / str(next(number))),
         settings=settings(
-            max_examples=40,
+            max_examples=24,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

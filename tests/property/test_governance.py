@@ -59,7 +59,7 @@ def holding(database: Database) -> set[int]:
     return {handle for (handle,) in rows}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.lists(MEMORIES, min_size=1, max_size=6),
     st.lists(EDGES, max_size=6),

@@ -114,7 +114,9 @@ def merge(
     )
     groups = compare.groups(changes, asked, SEALER)
     take = [one for one in groups if not one.clashes or side == "theirs"]
-    displaced = [pair for one in take for pair in compare.displaced(one, asked, compare.held(theirs))]
+    displaced = [
+        pair for one in take for pair in compare.displaced(one, asked, compare.held(theirs))
+    ]
     steps = sorted(
         (step for one in take for step in one.steps.values()),
         key=lambda step: 0 if step.theirs is None else step.theirs.handle,

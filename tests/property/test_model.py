@@ -417,7 +417,7 @@ def test_a_profile_and_its_model_agree(tmp_path: Path) -> None:
     run_state_machine_as_test(
         lambda: Machine(tmp_path / str(next(number))),
         settings=settings(
-            max_examples=60,
+            max_examples=36,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -27,7 +27,7 @@ from palimp.errors import Invalid
 from palimp.profile import prepare
 from palimp.profile.sql import Limits, check_statements, run, run_reading
 
-LISTS = int(os.environ.get("SQL_FUZZ", "1500"))
+LISTS = int(os.environ.get("SQL_FUZZ", "900"))
 SEED = int(os.environ.get("SQL_FUZZ_SEED", "1"))
 LISTS_A_WORLD = 25
 SECRET = "xyzzy"

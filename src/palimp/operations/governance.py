@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import apsw
 import msgspec
 
 from ..api import Target
@@ -24,6 +24,7 @@ from ..api.governance import (
     ScheduledTask,
     UndoGovernance,
 )
+from ..engine import Branch
 from ..errors import Conflict, Error, Invalid, NotFound
 from ..governance.rules import TASKS
 from ..governance.strategy import BUILT_IN, STATUSES, patched_plan, patched_report
@@ -33,7 +34,7 @@ from ..profile.checks import check_label
 from ..profile.memories.states import Act
 from .auditing.actions import UNASKED
 from .context import Context
-from .governance_run import Run, Running, told
+from .governance_run import Run, Running, run_of, told
 from .governing import PERIODS, circuit_open_until, cooling, failed, succeeded, touch
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "consolidate",
+    "done_before",
     "get_report",
     "list_reports",
     "run",
@@ -50,7 +52,7 @@ __all__ = [
 ]
 
 _CONSOLIDATION: tuple[GovernanceStep, ...] = ("contradictions", "scenes", "trust")
-# Taken back in one transaction: what comes back is indexed again.
+# Read at a time.
 _BATCH = 100
 _NO_LIMIT = (1 << 63) - 1
 
@@ -69,6 +71,9 @@ def run(context: Context, target: Target, request: RunGovernance) -> GovernanceR
     with context.engine.use(address, create=False) as branch:
         if branch is None:
             return _nothing(context, request.task, dry_run=request.dry_run)
+        before = done_before(context, branch)
+        if before is not None:
+            return before
         asked = not request.if_enabled
         with Run(context, branch, request.task, dry_run=request.dry_run, asked=asked) as work:
             report = _carried_out(work, names, approved=request.approved)
@@ -87,6 +92,9 @@ def consolidate(context: Context, target: Target, request: Consolidate) -> Gover
     with context.engine.use(address, create=False) as branch:
         if branch is None:
             return _nothing(context, "consolidate", dry_run=request.dry_run)
+        before = done_before(context, branch)
+        if before is not None:
+            return before
         from .reflecting import duplicates
 
         with Run(context, branch, "consolidate", dry_run=request.dry_run) as work:
@@ -132,38 +140,40 @@ def get_report(context: Context, target: Target, request: GetGovernanceReport) -
 
 
 def undo(context: Context, target: Target, request: UndoGovernance) -> GovernanceUndone:
-    """Take back what a run did, the latest change first, where it was not changed again since."""
+    """Take back what a run did, the latest change first, where it was not changed again since.
+
+    In one transaction: a run is taken back or it is not.
+    """
     check_label(request.id, "id")
     address = context.address(target)
     sealer = context.sealer_of(address)
+    now_ms = context.clock.now_ms()
+    act = Act(now_ms, context.principal.actor, None, f"governance.undo {request.id}")
+
+    def write(connection: apsw.Connection) -> GovernanceUndone:
+        kept = governed.entry(connection, request.id)
+        if kept is None:
+            raise _unknown(request.id)
+        if kept.undone_at is not None:
+            return GovernanceUndone(id=request.id, already=True, undone_at=kept.undone_at)
+        restored = total = 0
+        below = _NO_LIMIT
+        while deeds := governed.latest_deeds(connection, request.id, below, _BATCH):
+            restored += take_back(connection, deeds, act, sealer)
+            total, below = total + len(deeds), deeds[-1].seq
+        governed.undone(connection, request.id, now_ms)
+        return GovernanceUndone(
+            id=request.id, restored=restored, kept=total - restored, undone_at=now_ms
+        )
+
     with context.engine.use(address, create=False) as branch:
-        kept = None
-        if branch is not None:
-            kept = branch.read(lambda c: governed.entry(c, request.id)).value
-        if branch is None or kept is None:
+        if branch is None:
             raise _unknown(request.id)
         if request.id in branch.attachment(Running, Running).runs:
             raise Conflict(f"governance run {request.id} has not ended; take it back when it has")
-        if kept.undone_at is not None:
-            done, txid = kept.undone_at, branch.read(lambda _: None).txid
-            return GovernanceUndone(id=request.id, already=True, undone_at=done, txid=txid)
-        now_ms = context.clock.now_ms()
-        act = Act(now_ms, context.principal.actor, None, f"governance.undo {request.id}")
-        restored = total = 0
-        below = _NO_LIMIT
-        while True:
-            look = partial(governed.latest_deeds, run=request.id, below=below, limit=_BATCH)
-            deeds = branch.read(look).value
-            if not deeds:
-                break
-            back = partial(take_back, deeds=deeds, act=act, sealer=sealer)
-            restored += branch.write(back).value
-            total, below = total + len(deeds), deeds[-1].seq
-        txid = branch.write(lambda c: governed.undone(c, request.id, now_ms)).txid
+        done, txid, _ = context.commit(branch, write, GovernanceUndone)
         context.wake(address)
-    return GovernanceUndone(
-        id=request.id, restored=restored, kept=total - restored, undone_at=now_ms, txid=txid
-    )
+    return msgspec.structs.replace(done, txid=txid)
 
 
 def status(context: Context, target: Target, _request: GetGovernance) -> GovernanceStatus:
@@ -200,6 +210,15 @@ def status(context: Context, target: Target, _request: GetGovernance) -> Governa
         tasks=tasks,
         txid=txid,
     )
+
+
+def done_before(context: Context, branch: Branch) -> GovernanceReport | None:
+    """Return the report of the run that this very request began, where it changed something."""
+    identity = run_of(context)
+    if identity is None:
+        return None
+    kept, txid, _ = branch.read(lambda c: governed.entry(c, identity))
+    return None if kept is None else msgspec.structs.replace(_report(kept), txid=txid)
 
 
 def skipped(context: Context, task: str, seconds: int) -> GovernanceReport:

@@ -6,6 +6,7 @@ every change what the row was before, so that `governance.undo` takes back exact
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -36,12 +37,13 @@ from . import safety
 from .auditing.actions import GOVERNED
 from .context import Context
 
-__all__ = ["Run", "Running", "told"]
+__all__ = ["Run", "Running", "run_of", "told"]
 
 T = TypeVar("T")
 
 _LOG = logger("governance")
 _REPORTED = 1_000
+_ID_BYTES = 13
 _WARNINGS_MAX = 100
 _BATCH = 500
 _HINTS = {
@@ -57,6 +59,15 @@ class Running:
 
     def __init__(self) -> None:
         self.runs: set[str] = set()
+
+
+def run_of(context: Context) -> str | None:
+    """Return the id of the run of a request with an id: a repeat has the same; None without."""
+    request_id = context.options.request_id
+    if request_id is None:
+        return None
+    seed = request_id.encode() + b"\0" + context.digest
+    return f"gov_{hashlib.blake2b(seed, digest_size=_ID_BYTES).hexdigest()}"
 
 
 class Run:
@@ -75,7 +86,7 @@ class Run:
         self.dry_run = dry_run
         self._actor = context.principal.actor if asked else None
         self.at = context.clock.now_ms()
-        self.id = f"gov_{ulid(self.at).lower()}"
+        self.id = run_of(context) or f"gov_{ulid(self.at).lower()}"
         address = branch.address
         self.look = Look(self.at, context.sealer_of(address), context.id_key_of(address))
         self.counts: Counter[str] = Counter()

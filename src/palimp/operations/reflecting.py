@@ -57,6 +57,11 @@ def reflect(context: Context, target: Target, request: Reflect) -> GovernanceRep
         if branch is None:
             now_ms = context.clock.now_ms()
             return GovernanceReport(id="", task="reflect", status="success", at=now_ms)
+        from .governance import done_before
+
+        before = done_before(context, branch)
+        if before is not None:
+            return before
         with Run(context, branch, "reflect", dry_run=request.dry_run) as work:
             found = work.ask(lambda c: clusters(c, work.look))[:_CLUSTERS_MAX]
             shown = tuple(_shown(work, found))

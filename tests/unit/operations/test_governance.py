@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import palimp
-from palimp.api import Target
+from palimp.api import Options, Target
 from palimp.api.governance import GetGovernance, Reflect, RunGovernance, UndoGovernance
 from palimp.client.transports.embedded import Embedded
 from palimp.clock import ManualClock
@@ -526,3 +526,28 @@ def test_what_was_done_travels_with_exports_and_forks(
         assert profile.governance.undo(done.id).restored == 3
     assert alice.governance.report(done.id).undone_at is None
     assert len(list(alice.list())) == 0
+
+
+def test_a_repeat_of_a_run_is_the_run_and_of_an_undo_the_undo(tmp_path: Path) -> None:
+    node = Node(load_settings({"data_dir": tmp_path / "m", "embed_provider": "none"}, {}))
+    with palimp.Client(Embedded(node)) as mem:
+        alice = mem.profile("alice")
+        # More than are read at a time.
+        given = [
+            {"text": f"step {number}", "kind": "working", "observed_at": 1_000}
+            for number in range(150)
+        ]
+        alice.ingest(given)
+        how = Options(request_id="run-1")
+        first = mem.call("governance.run", alice.target, RunGovernance(), how)
+        again = mem.call("governance.run", alice.target, RunGovernance(), how)
+        assert first.counts == {"working": 150}
+        assert (again.id, again.counts, again.checkpoint) == (
+            first.id, first.counts, first.checkpoint,
+        )  # fmt: skip
+        undo, how = UndoGovernance(id=first.id), Options(request_id="undo-1")
+        done = mem.call("governance.undo", alice.target, undo, how)
+        assert (done.restored, done.kept, done.already) == (150, 0, False)
+        assert mem.call("governance.undo", alice.target, undo, how) == done
+        assert mem.call("governance.undo", alice.target, undo).already
+        assert len(list(alice.list())) == 150

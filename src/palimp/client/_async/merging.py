@@ -85,7 +85,7 @@ class AsyncMerging(AsyncReading):
             "dry_run": dry_run,
         }
         request = to_request(Merge, fields, "merge")
-        done: Merged = await self._compared("branches.merge", request, durability, request_id)
+        done: Merged = await self._write("branches.merge", request, durability, request_id)
         return done
 
     async def apply(
@@ -111,7 +111,7 @@ class AsyncMerging(AsyncReading):
             "dry_run": dry_run,
         }
         request = to_request(ApplyChanges, fields, "apply")
-        done: Merged = await self._compared("branches.apply", request, durability, request_id)
+        done: Merged = await self._write("branches.apply", request, durability, request_id)
         return done
 
     async def pick(
@@ -155,7 +155,7 @@ class AsyncMerging(AsyncReading):
             "offset": offset,
         }
         request = to_request(Pick, fields, "pick")
-        done: Picked = await self._compared("branches.pick", request, durability, request_id)
+        done: Picked = await self._write("branches.pick", request, durability, request_id)
         return done
 
     async def revert(
@@ -183,10 +183,10 @@ class AsyncMerging(AsyncReading):
             "dry_run": dry_run,
         }
         request = to_request(Revert, fields, "revert")
-        done: Merged = await self._compared("branches.revert", request, durability, request_id)
+        done: Merged = await self._write("branches.revert", request, durability, request_id)
         return done
 
-    async def _compared(
+    async def _write(
         self,
         operation: str,
         request: Request,

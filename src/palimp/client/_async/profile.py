@@ -57,7 +57,6 @@ from ...api import (
     to_request,
 )
 from ...api.annotating import Annotate, Annotated
-from ...api.base import Request
 from ...api.feedback import Signal
 from ...api.kv import SPACE_DEFAULT
 from ...api.limits import PAGE_MAX
@@ -71,7 +70,6 @@ from ..inputs import (
     fork_request,
     import_request,
     ingest_request,
-    options,
     point,
     save,
     supersede_request,
@@ -588,13 +586,3 @@ class AsyncProfile(AsyncMerging):
         """Read every object of the profile's history and return what is not sound."""
         found: Verification = await self.client.call("verify", self.target, Verify())
         return found
-
-    async def _write(
-        self,
-        operation: str,
-        request: Request,
-        durability: Durability | None,
-        request_id: str | None,
-    ) -> Any:
-        how = options(durability, request_id)
-        return await self.client.call(operation, self.target, request, how)

@@ -86,7 +86,7 @@ class Merging(Reading):
             "dry_run": dry_run,
         }
         request = to_request(Merge, fields, "merge")
-        done: Merged = self._compared("branches.merge", request, durability, request_id)
+        done: Merged = self._write("branches.merge", request, durability, request_id)
         return done
 
     def apply(
@@ -112,7 +112,7 @@ class Merging(Reading):
             "dry_run": dry_run,
         }
         request = to_request(ApplyChanges, fields, "apply")
-        done: Merged = self._compared("branches.apply", request, durability, request_id)
+        done: Merged = self._write("branches.apply", request, durability, request_id)
         return done
 
     def pick(
@@ -156,7 +156,7 @@ class Merging(Reading):
             "offset": offset,
         }
         request = to_request(Pick, fields, "pick")
-        done: Picked = self._compared("branches.pick", request, durability, request_id)
+        done: Picked = self._write("branches.pick", request, durability, request_id)
         return done
 
     def revert(
@@ -184,10 +184,10 @@ class Merging(Reading):
             "dry_run": dry_run,
         }
         request = to_request(Revert, fields, "revert")
-        done: Merged = self._compared("branches.revert", request, durability, request_id)
+        done: Merged = self._write("branches.revert", request, durability, request_id)
         return done
 
-    def _compared(
+    def _write(
         self,
         operation: str,
         request: Request,

@@ -14,9 +14,9 @@ from ...profile.indexing import GIVEN_MODEL, MEMORIES
 from ...profile.lazy import has_table
 from ...profile.memories.holds import is_held
 from ...profile.relations.tables import RELATIONS
+from ...profile.trust import INITIAL
 from .base import HOLDS, Ask, Decision, Look, Rule
 from .likeness import holding
-from .trust import INITIAL
 
 __all__ = ["CONTRADICTIONS", "weakened"]
 

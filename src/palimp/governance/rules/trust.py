@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import math
-
 import apsw
 import msgspec
 
 from ...api.governance import GovernanceAction
+from ...profile.trust import INITIAL, TIERS, effective_confidence
 from .base import DAY_MS, HOLDS, SINCE, Decision, rule
 
 __all__ = [
-    "DECAY_DAYS",
-    "INITIAL",
     "QUARANTINE",
     "QUARANTINE_BELOW",
     "REFLECTION",
     "SCENES",
-    "TIERS",
     "TRUST",
-    "effective_confidence",
 ]
 
-TIERS = ("T1", "T2", "T3", "T4")
-# Days after which 1/e of a confidence is left.
-DECAY_DAYS = dict(zip(TIERS, (365, 180, 60, 30), strict=True))
-# Of a memory of which nobody said.
-INITIAL = dict(zip(TIERS, (0.95, 0.85, 0.65, 0.40), strict=True))
 QUARANTINE_BELOW = 0.2
 # The tag of what reflection wrote.
 REFLECTION = "reflection"
@@ -35,13 +25,6 @@ _TO_T3 = (0.8, 7)
 _TO_T2 = (0.85, 30, 3)
 _FROM_T3 = (0.8, 60)
 _FROM_T2 = 0.7
-
-
-def effective_confidence(confidence: float | None, trust: str, age_ms: int) -> float:
-    """Return what is left of a confidence after whole days; the future is today."""
-    initial = INITIAL[trust] if confidence is None else confidence
-    days = max(0, age_ms) // DAY_MS
-    return initial * math.exp(-days / DECAY_DAYS[trust])
 
 
 def _trusted(_: apsw.Connection) -> str:
@@ -53,10 +36,10 @@ def _trusted(_: apsw.Connection) -> str:
 def _judge_confidence(
     now_ms: int, handle: int, identity: str, trust: str, confidence: float | None, since: int
 ) -> Decision | None:
-    left = effective_confidence(confidence, trust, now_ms - since)
+    days = max(0, now_ms - since) // DAY_MS
+    left = effective_confidence(confidence, trust, days)
     if left >= QUARANTINE_BELOW:
         return None
-    days = max(0, now_ms - since) // DAY_MS
     said = f"confidence {left:.3f} after {days:,} days as {trust}, below {QUARANTINE_BELOW}"
     return Decision("quarantine", handle, identity, said, round(1 - left, 4), None, left)
 
