@@ -82,6 +82,7 @@ GOOD = [
     Call("relations.remove", f"{MEMORY}/relations", None, {"source": "{id}", "target": "{older}"}),
     Call("entities.link", f"{MEMORY}/entities", {"links": [{"id": "{id}", "entities": [{"name": MARK}]}]}),
     Call("entities.list", f"{MEMORY}/entities", None, {"name": MARK}),
+    Call("clusters.summarize", f"{MEMORY}/summaries", {"ids": ["{id}"], "method": "extractive"}),
     Call("sessions.append", f"{MEMORY}/sessions/{MARK}/turns", {"turns": [TURN]}),
     Call("documents.insert", f"{DB}/docs/{NAME}/insert", {"docs": [{"_id": MARK, MARK: MARK}]}),
     Call("documents.index", f"{DB}/docs/{NAME}/indexes", {"path": MARK}),

@@ -268,7 +268,10 @@ def test_every_command_does_its_operation_in_json_and_names_the_txid_of_a_write(
     other = run = ""
     identity = erasure = review = proposal = task = credential = ""
     for operation, command in COMMANDS.items():
-        if operation.startswith(("tasks.", "usage.", "credentials.", "tenants.")) and not WITH_CATALOG:
+        if (
+            operation.startswith(("tasks.", "usage.", "credentials.", "tenants."))
+            and not WITH_CATALOG
+        ):
             continue
         called.clear()
         named = {"id": identity, "erasure": erasure, "review": review, "proposal": proposal}

@@ -56,8 +56,8 @@ class ClientKeys:
     ) -> Credential:
         """Make a key with which a client of another system is its user `subject`.
 
-        That is one of `memoria`, or of `memorysync`, where `subject` is a tenant. Its `secret` is in this answer alone. `expires_at` is a time, else it holds until it is
-        revoked.
+        That is a user of `memoria`, or a tenant of `memorysync`. Its `secret` is in this answer
+        alone. `expires_at` is a time, else it holds until it is revoked.
         """
         fields = {
             "dialect": dialect,

@@ -150,9 +150,7 @@ class AsyncReading:
         )
         return found
 
-    async def stats(
-        self, *, project: str | None = None, **how: Unpack[ReadFields]
-    ) -> MemoryStats:
+    async def stats(self, *, project: str | None = None, **how: Unpack[ReadFields]) -> MemoryStats:
         """Count the memories by state, type, kind and trust, with averages of those that hold.
 
         With `project` only those of that project.

@@ -151,9 +151,7 @@ class Reading:
         )
         return found
 
-    def stats(
-        self, *, project: str | None = None, **how: Unpack[ReadFields]
-    ) -> MemoryStats:
+    def stats(self, *, project: str | None = None, **how: Unpack[ReadFields]) -> MemoryStats:
         """Count the memories by state, type, kind and trust, with averages of those that hold.
 
         With `project` only those of that project.
