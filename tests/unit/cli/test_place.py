@@ -149,7 +149,7 @@ def words(path: tuple[str, ...], folder: Path) -> list[str]:
     dialect = ["--dialect", dialects[path[0]]] if path[0] in dialects else []
     more = {
         ("memory", "history"): ["--topic", "t"],
-        ("key", "create"): ["--user", "ann"],
+        ("key", "create"): ["--user", "ann", "--name", "laptop"],
     }
     return [path[0], *dialect, *path[1:], *given, *more.get(path, [])]
 

@@ -145,9 +145,10 @@ class Admission:
         return None if found is None else msgspec.json.decode(found.value, type=dict[str, Any])
 
     def projects(self, tenant: str) -> int:
-        """Return how many projects a tenant has."""
+        """Return how many projects a tenant has made: the default one comes by itself."""
         bindings = self._node.context.bindings
-        return 0 if bindings is None else len(bindings.list(DIALECT, tenant, PROJECT_KEY))
+        found = () if bindings is None else bindings.list(DIALECT, tenant, PROJECT_KEY)
+        return sum(not msgspec.json.decode(one.value).get("is_default") for one in found)
 
 
 def _master(principal: Principal, headers: Mapping[str, str]) -> Caller:

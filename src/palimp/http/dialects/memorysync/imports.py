@@ -24,12 +24,14 @@ def create(call: Call) -> Any:
     """Take a file and begin to write its records; return the job before any is written."""
     if call.node.context.bindings is None:
         raise Unconfigured("imports need a catalog, PALIMP_CATALOG_URL; this node has none")
+    asker = call.caller.end_user
     call, file = form_of(call)
     if not file.size:
         raise unprocessable("the file is empty", "file")
     about = {
         "environment": call.environment,
         "end_user": call.end_user,
+        "asker": asker,
         "project": call.project,
         "filename": file.name,
         "total_bytes": file.size,
@@ -77,9 +79,12 @@ def _job(call: Call) -> Job:
 
 
 def _is_for(call: Call, job: Job) -> bool:
-    """Whether a job is of the end user and project that the request names, where it does."""
+    """Whether a job is of the end user and project that the request names, where it does.
+
+    Who began it for somebody else may ask for it, too.
+    """
     end_user = call.caller.end_user
-    return end_user in (None, job.end_user) and call.project in (None, job.project)
+    return end_user in (None, job.end_user, job.asker) and call.project in (None, job.project)
 
 
 def _flag(call: Call, name: str) -> bool:

@@ -78,6 +78,8 @@ class Job(msgspec.Struct, kw_only=True):
     errors: list[dict[str, Any]] = []
     error: str | None = None
     cancel_requested: bool = False
+    # Whose client began it, where that is another one.
+    asker: str | None = None
     started_at: int | None = None
     finished_at: int | None = None
 
@@ -87,7 +89,7 @@ class Job(msgspec.Struct, kw_only=True):
         done = self.status == "completed"
         times = ("created_at", "started_at", "finished_at")
         found = msgspec.to_builtins(self)
-        for name in ("runner", "seen_at", "environment", "end_user", "project"):
+        for name in ("runner", "seen_at", "environment", "end_user", "project", "asker"):
             del found[name]
         return {
             **found,
