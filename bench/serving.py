@@ -28,10 +28,11 @@ _AUTH = {
 
 
 class At(NamedTuple):
-    """Where a server is, and the Authorization header it wants, if any."""
+    """Where a server is, the Authorization header it wants, if any, and its process."""
 
     port: int
     credential: str = ""
+    pid: int = 0
 
     @property
     def url(self) -> str:
@@ -62,7 +63,7 @@ def served(command: Sequence[str], log: Path, more: Mapping[str, str] = {}) -> I
         ) as process,
     ):
         try:
-            yield At(_port(process, log))
+            yield At(_port(process, log), pid=process.pid)
         finally:
             process.terminate()
             try:

@@ -52,6 +52,19 @@ def row(identity: str, **more: Any) -> CredentialRow:
 # -- keys in the table --------------------------------------------------------------------------
 
 
+def test_what_was_revoked_is_told_to_who_asks_for_it(table: SqlCredentials) -> None:
+    table.add(row("a"))
+    table.add(row("b", created_at=6))
+    assert not table.was_revoked("memoria", ["hash of a"])
+    assert table.revoke("a", 9)
+    assert table.was_revoked("memoria", ["another", "hash of a"])
+    assert not table.was_revoked("memtrace", ["hash of a"])
+    assert not table.was_revoked("memoria", ["hash of b"])
+    assert [one.id for one in table.page("memoria", "bob", None, 9)] == ["b"]
+    found = table.page("memoria", "bob", None, 9, revoked=True)
+    assert [(one.id, one.revoked_at) for one in found] == [("b", None), ("a", 9)]
+
+
 def test_a_key_is_found_by_its_hash_alone_and_as_it_was_kept(table: SqlCredentials) -> None:
     kept = row("a", detail='{"group":"grp_1"}', expires_at=9, subject="Bob ")
     table.add(kept)
@@ -340,7 +353,7 @@ def test_the_catalog_keeps_no_key(do: Any, client: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"dialect": "memtrace"}, "'memtrace' has keys; memoria has"),
+        ({"dialect": "memtrace"}, "'memtrace' has keys; give memoria or memorysync"),
         ({"subject": " "}, "subject is empty"),
         ({"subject": "é" * 129}, "subject has 258 bytes"),
         ({"subject": "a\0b"}, "null character"),

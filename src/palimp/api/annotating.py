@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from .base import Request, Result
-from .memories import Memory
+from .limits import PAGE_MAX
+from .memories import Memory, Tier
 from .operation import PROFILE, row
 
-__all__ = ["ROWS", "Annotate", "Annotated"]
+__all__ = ["ROWS", "Annotate", "Annotated", "Reassign", "Reassigned", "SetTier"]
 
 
 class Annotate(Request, frozen=True, kw_only=True):
@@ -24,6 +25,7 @@ class Annotate(Request, frozen=True, kw_only=True):
     importance: float | None = None
     confidence: float | None = None
     trust: str | None = None
+    source: str | None = None
 
 
 class Annotated(Result, frozen=True, kw_only=True):
@@ -38,6 +40,36 @@ class Annotated(Result, frozen=True, kw_only=True):
     note: str | None = None
 
 
+class SetTier(Request, frozen=True, kw_only=True):
+    """Put an active memory in a tier by hand, until it is used, or a pass finds it used too little.
+
+    `hot` counts as a use.
+    """
+
+    id: str
+    tier: Tier
+
+
+class Reassign(Request, frozen=True, kw_only=True):
+    """Give up to `limit` memories of a project to another one, or to none (`to` None).
+
+    Whatever their state, superseded and deleted ones too. Where a key of theirs means a memory
+    there already it goes on to mean that one. Repeat it while there are `more`.
+    """
+
+    project: str
+    to: str | None = None
+    limit: int = PAGE_MAX
+
+
+class Reassigned(Result, frozen=True, kw_only=True):
+    """How many were given over, and whether the project has `more`."""
+
+    count: int
+    more: bool = False
+    txid: int = 0
+
+
 ROWS = (
     row(
         "memories.annotate",
@@ -45,6 +77,22 @@ ROWS = (
         Annotate,
         Annotated,
         "write writes idempotent",
-        "Change what is said about a memory: metadata, tags, importance, confidence, trust.",
+        "Change what is said about a memory: metadata, tags, importance, trust, source.",
+    ),
+    row(
+        "memories.tier",
+        f"POST {PROFILE}/memories/{{id}}/tier",
+        SetTier,
+        Annotated,
+        "write writes idempotent",
+        "Put a memory in a tier by hand: hot, warm or cold.",
+    ),
+    row(
+        "memories.reassign",
+        f"POST {PROFILE}/reassign",
+        Reassign,
+        Reassigned,
+        "admin writes idempotent",
+        "Give the memories of a project to another one, or to none.",
     ),
 )

@@ -22,10 +22,11 @@ __all__ = [
 
 
 class CreateCredential(Request, frozen=True, kw_only=True):
-    """Make a key of a dialect (`memoria`) for one of its users, `subject`.
+    """Make a key of a dialect (`memoria`, `memorysync`) for one of its users or tenants, `subject`.
 
     It holds until `expires_at` (ms), or until it is revoked. `detail` is what the dialect has to
-    know of it beside, such as `{"group": "grp_1"}`.
+    know of it beside, such as `{"group": "grp_1"}`, or `{"environment": "staging"}`, by which a
+    key of `memorysync` begins.
     """
 
     dialect: str
@@ -49,6 +50,7 @@ class Credential(Result, frozen=True, kw_only=True):
     created_at: int
     expires_at: int | None = None
     last_used_at: int | None = None
+    revoked_at: int | None = None
     detail: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
     secret: str | None = None
 
@@ -57,10 +59,14 @@ class Credential(Result, frozen=True, kw_only=True):
 
 
 class ListCredentials(Request, frozen=True, kw_only=True):
-    """Read the keys there are, the newest first, of one dialect or of one subject, page by page."""
+    """Read the keys there are, the newest first, of one dialect or of one subject, page by page.
+
+    With `revoked` also those that were revoked.
+    """
 
     dialect: str | None = None
     subject: str | None = None
+    revoked: bool = False
     limit: int = PAGE_DEFAULT
     cursor: str | None = None
 

@@ -9,6 +9,8 @@ __all__ = [
     "ROWS",
     "EmbedGeneration",
     "EmbedStatus",
+    "EmbedTexts",
+    "EmbeddedTexts",
     "GetEmbedding",
     "Reembed",
     "Reembedded",
@@ -73,6 +75,23 @@ class Reembedded(Result, frozen=True, kw_only=True):
     txid: int
 
 
+class EmbedTexts(Request, frozen=True, kw_only=True):
+    """Ask for the vectors of 1 to 100 texts; nothing is kept.
+
+    With `query` they are vectors to search with, which some models make in another way.
+    """
+
+    texts: tuple[str, ...]
+    query: bool = False
+
+
+class EmbeddedTexts(Result, frozen=True, kw_only=True):
+    """One vector of `model` per text; those of two models are not to be compared."""
+
+    model: str
+    vectors: tuple[tuple[float, ...], ...]
+
+
 ROWS = (
     row(
         "embed.status",
@@ -81,6 +100,14 @@ ROWS = (
         EmbedStatus,
         "read",
         "Say which models the rows have vectors of, and how many still wait for one.",
+    ),
+    row(
+        "embed.texts",
+        f"POST {PROFILE}/embed/texts",
+        EmbedTexts,
+        EmbeddedTexts,
+        "read",
+        "Give the vectors of texts that the node's embedder makes.",
     ),
     row(
         "embed.reembed",

@@ -16,6 +16,7 @@ __all__ = [
     "GetValue",
     "GotValue",
     "KeyPage",
+    "KeyValue",
     "ListKeys",
     "PutValue",
     "ValuePut",
@@ -28,20 +29,34 @@ SPACE_DEFAULT = "default"
 
 
 class ListKeys(Request, frozen=True, kw_only=True):
-    """Read the keys of a space that begin with `prefix`, in the order of their UTF-8 bytes."""
+    """Read the keys of a space that begin with `prefix`, in the order of their UTF-8 bytes.
+
+    With `values` also what they hold; large values make a page shorter.
+    """
 
     ns: str
     prefix: str = ""
     limit: int = PAGE_DEFAULT
     cursor: str | None = None
+    values: bool = False
+
+
+class KeyValue(Result, frozen=True, kw_only=True):
+    """A key and what it holds; where `decryption_failed` nothing that could be read."""
+
+    key: str
+    data: bytes
+    content_type: str = OCTETS
+    decryption_failed: bool = False
 
 
 class KeyPage(Result, Sequenced[str], frozen=True, kw_only=True):
-    """One page; `next_cursor` is None on the last."""
+    """One page; `next_cursor` is None on the last. `entries` where values were asked for."""
 
     keys: tuple[str, ...]
     next_cursor: str | None
     txid: int
+    entries: tuple[KeyValue, ...] = ()
 
     def _items(self) -> tuple[str, ...]:
         return self.keys

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from .base import Request, Result, Sequenced
 from .limits import PAGE_DEFAULT, PAGE_MAX
@@ -15,10 +15,12 @@ __all__ = [
     "DeleteMemory",
     "DeletionMethod",
     "EventKind",
+    "EventPage",
     "GetEvents",
     "GetLineage",
     "HoldMemory",
     "Lineage",
+    "ListEvents",
     "MemoryEvent",
     "MemoryEvents",
     "MemoryMove",
@@ -26,6 +28,7 @@ __all__ = [
     "MoveMemories",
     "MovedMemories",
     "MovedMemory",
+    "ProfileEvent",
     "ReleaseMemory",
     "RestoreMemory",
     "SkippedMemory",
@@ -159,7 +162,8 @@ class GetEvents(Request, frozen=True, kw_only=True):
 class MemoryEvent(Result, frozen=True, kw_only=True):
     """One thing that happened. `actor` is None for what the node did by itself.
 
-    `other` names the memory that superseded it.
+    `other` names the memory that superseded it. `changes` has for each field that was annotated its
+    old and its new value.
     """
 
     event: EventKind
@@ -170,6 +174,7 @@ class MemoryEvent(Result, frozen=True, kw_only=True):
     method: DeletionMethod | None = None
     reason: str | None = None
     other: str | None = None
+    changes: dict[str, tuple[Any, Any]] | None = None
 
 
 class MemoryEvents(Result, Sequenced[MemoryEvent], frozen=True, kw_only=True):
@@ -189,6 +194,33 @@ class MemoryEvents(Result, Sequenced[MemoryEvent], frozen=True, kw_only=True):
     txid: int = 0
 
     def _items(self) -> tuple[MemoryEvent, ...]:
+        return self.events
+
+
+class ListEvents(Request, frozen=True, kw_only=True):
+    """Read what happened to all memories of a profile, newest first, page by page."""
+
+    limit: int = PAGE_DEFAULT
+    cursor: str | None = None
+
+
+class ProfileEvent(MemoryEvent, frozen=True, kw_only=True):
+    """One thing that happened to the memory `id`."""
+
+    id: str
+
+
+class EventPage(Result, Sequenced[ProfileEvent], frozen=True, kw_only=True):
+    """One page; `next_cursor` is None on the last.
+
+    Without scope `admin` it has nothing of memories that are deleted or gone.
+    """
+
+    events: tuple[ProfileEvent, ...]
+    next_cursor: str | None = None
+    txid: int = 0
+
+    def _items(self) -> tuple[ProfileEvent, ...]:
         return self.events
 
 
@@ -269,6 +301,14 @@ ROWS = (
         MemoryEvents,
         "read",
         "Read what happened to a memory.",
+    ),
+    row(
+        "events.list",
+        f"GET {PROFILE}/events",
+        ListEvents,
+        EventPage,
+        "read",
+        "Read what happened to all memories of a profile, newest first.",
     ),
     row(
         "memories.lineage",

@@ -28,6 +28,7 @@ __all__ = [
     "DOCUMENT_SKIP_MAX",
     "DOCUMENT_SORT_PATHS_MAX",
     "EMBEDDING_DIMENSIONS_MAX",
+    "EMBED_TEXTS_MAX",
     "ENTITIES_MAX",
     "ENTITY_NAME_BYTES_MAX",
     "EXTRACT_BYTES_MAX",
@@ -41,6 +42,7 @@ __all__ = [
     "KEYS_PAGE_MAX",
     "KEYWORDS_BYTES_MAX",
     "KV_KEY_BYTES_MAX",
+    "KV_PAGE_BYTES_MAX",
     "KV_SPACE_BYTES_MAX",
     "KV_VALUE_BYTES_MAX",
     "K_DEFAULT",
@@ -68,10 +70,12 @@ __all__ = [
     "SQL_SECONDS_MAX",
     "SQL_STATEMENTS_MAX",
     "SQL_VALUE_BYTES_MAX",
+    "SUMMARY_BYTES_MAX",
     "TAGS_MAX",
     "TASK_MATCH_CHARS_MAX",
     "TASK_NAMESPACES_MAX",
     "TASK_TTL_DEFAULT_SECONDS",
+    "TENANT_CHARS_MAX",
     "TEXT_BYTES_MAX",
     "TTL_SECONDS_MAX",
     "USAGE_DAYS_MAX",
@@ -124,6 +128,10 @@ KV_VALUE_BYTES_MAX = 16_777_216
 CONTENT_TYPE_BYTES_MAX = 256
 # Collections of vectors in a profile.
 COLLECTIONS_MAX = 1_000
+# Texts that are given vectors at once.
+EMBED_TEXTS_MAX = 100
+# A page of values is about so large.
+KV_PAGE_BYTES_MAX = 4_194_304
 # One document, and one filter or update, as JSON.
 DOCUMENT_BYTES_MAX = 1_048_576
 # Objects and lists within each other, the document or filter itself among them.
@@ -152,6 +160,8 @@ SQL_SECONDS_MAX = 5
 # The words of the turns that are extracted at once, and of the session and source they belong to.
 EXTRACT_BYTES_MAX = 262_144
 EXTRACT_LABEL_BYTES_MAX = 480
+# The words of the memories that are summed up at once.
+SUMMARY_BYTES_MAX = 262_144
 # Days of usage in one answer: a year, and the month before it.
 USAGE_DAYS_MAX = 400
 # Rows that one call embeds anew, and how long a write waits for its rows to be embedded.
@@ -174,6 +184,8 @@ PICK_CANDIDATES_DEFAULT = 10
 CREDENTIAL_SUBJECT_BYTES_MAX = 256
 CREDENTIAL_NAME_BYTES_MAX = 256
 CREDENTIAL_DETAIL_BYTES_MAX = 4_096
+# Of what a tenant of another system is called.
+TENANT_CHARS_MAX = 128
 # Of the events of plugins, of which so many are kept.
 PLUGIN_EVENTS_DEFAULT = 20
 PLUGIN_EVENTS_MAX = 200

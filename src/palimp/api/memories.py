@@ -15,8 +15,10 @@ __all__ = [
     "ROWS",
     "EntityInput",
     "Filters",
+    "FindMemories",
     "Forget",
     "Forgotten",
+    "FoundMemories",
     "GetMemory",
     "GotMemory",
     "History",
@@ -122,6 +124,7 @@ class MemoryInput(Request, frozen=True, kw_only=True):
 class Memory(Result, frozen=True, kw_only=True):
     """One memory as it is stored. Times are UTC milliseconds; absent means None.
 
+    `handle` is its number in its branch, which no second memory gets; a rewind takes numbers back.
     `superseded_by` names the memory that replaced this one, `supersedes` (filled by get and
     history) those it replaced. `flags` says what a policy found in it and let stand (`email`, ...).
     Where `decryption_failed` its words could not be read: another text stands in their place.
@@ -132,6 +135,7 @@ class Memory(Result, frozen=True, kw_only=True):
     text: str
     content: Any
     created_at: int
+    handle: int | None = None
     kind: str | None = None
     topic: str | None = None
     keywords: str | None = None
@@ -166,9 +170,10 @@ class Filters(Request, frozen=True, kw_only=True):
     """Which memories are meant; everything left out matches all.
 
     Several values of one field mean any of them, except `tags` and `flags`: all must be there.
+    `tags_any` and `sources` ask for one of these.
     `since` and `until` (inclusive, exclusive) compare `observed_at`, or `created_at` where that is
     missing. Superseded memories are left out unless `include_superseded`, expired ones always.
-    `tier` means exactly that tier.
+    `project_or_none` means that project, or none. `tier` means exactly that tier.
     `metadata` (at most 16 keys of letters, digits and `_`) must hold each of these values at its
     top: 2 is 2.0 and not "2", nor is 1 true; null is a null that is there.
     `state` is `active`, `archived` or `quarantined`; a listing with scope `admin` also shows
@@ -179,12 +184,15 @@ class Filters(Request, frozen=True, kw_only=True):
     kinds: tuple[str, ...] = ()
     session: str | None = None
     source: str | None = None
+    sources: tuple[str, ...] = ()
     agent: str | None = None
     speaker: str | None = None
     tags: tuple[str, ...] = ()
+    tags_any: tuple[str, ...] = ()
     since: int | str | None = None
     until: int | str | None = None
     project: str | None = None
+    project_or_none: str | None = None
     environment: str | None = None
     state: str = "active"
     trust: str | None = None
@@ -210,14 +218,16 @@ class Ingest(Request, frozen=True, kw_only=True):
 class ItemResult(Result, frozen=True, kw_only=True):
     """What happened to one item: `created`, `duplicate` (nothing written) or `revived`.
 
-    `superseded` lists the ids it displaced. `note` says what was not done as asked, for instance
-    that an embedding of another dimension was left out, or what was redacted.
+    `handle` is the memory's number in its branch. `superseded` lists the ids it displaced. `note`
+    says what was not done as asked, for instance that an embedding of another dimension was left
+    out, or what was redacted.
     """
 
     id: str
     status: Status
     superseded: tuple[str, ...] = ()
     note: str | None = None
+    handle: int | None = None
 
 
 class Written(ItemResult, frozen=True, kw_only=True):
@@ -268,6 +278,30 @@ class GotMemory(Result, frozen=True, kw_only=True):
 
     memory: Memory
     txid: int
+
+
+class FindMemories(Request, frozen=True, kw_only=True):
+    """Read up to 1,000 memories by their handles; with `deleted` (scope `admin`) deleted ones too.
+
+    Deleted means soft-deleted and not purged yet.
+    """
+
+    handles: tuple[int, ...]
+    deleted: bool = False
+
+
+class FoundMemories(Result, Sequenced[Memory], frozen=True, kw_only=True):
+    """The memories that are there, each once, in the order of the handles asked for.
+
+    With `deleted` also the ids of those that were purged, by handle: nothing else is left of them.
+    """
+
+    memories: tuple[Memory, ...]
+    txid: int
+    purged: dict[int, str] = {}  # noqa: RUF012 - msgspec copies it
+
+    def _items(self) -> tuple[Memory, ...]:
+        return self.memories
 
 
 class ListMemories(Filters, frozen=True, kw_only=True):
@@ -338,6 +372,14 @@ ROWS = (
         GotMemory,
         "read",
         "Read one memory with the ids it supersedes and is superseded by.",
+    ),
+    row(
+        "memories.find",
+        f"POST {PROFILE}/memories/find",
+        FindMemories,
+        FoundMemories,
+        "read",
+        "Read memories by their handles.",
     ),
     row(
         "memories.list",

@@ -12,6 +12,7 @@ from . import (
     ask,
     audit,
     branches,
+    clusters,
     compare,
     control,
     credentials,
@@ -30,11 +31,13 @@ from . import (
     profiles,
     recall,
     relations,
+    scores,
     sessions,
     sql,
     stats,
     subject,
     tasks,
+    tenants,
     usage,
     vectors,
 )
@@ -44,8 +47,9 @@ __all__ = ["OPERATIONS"]
 
 # In the order in which people are shown them: what everybody needs first.
 _ROOMS = (
-    memories, annotating, stats, feedback, lifecycle, governance, relations, recall, ask, sessions,
-    extraction, documents, kv, vectors, sql, branches, compare, erasure, subject, profiles, control,
-    usage, policy, audit, embed, keys, tasks, credentials, plugins,
+    memories, annotating, scores, stats, feedback, lifecycle, governance, relations, clusters,
+    recall, ask, sessions, extraction, documents, kv, vectors, sql, branches, compare, erasure,
+    subject, profiles, control, usage, policy, audit, embed, keys, tasks, credentials, tenants,
+    plugins,
 )  # fmt: skip
 OPERATIONS: dict[str, Operation] = {row.name: row for room in _ROOMS for row in room.ROWS}

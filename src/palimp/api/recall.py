@@ -11,6 +11,7 @@ from .base import Result, Sequenced
 from .limits import K_DEFAULT
 from .memories import Filters, Memory
 from .operation import PROFILE, row
+from .scores import Scores
 from .sessions import TurnHit
 
 __all__ = [
@@ -45,7 +46,7 @@ class RecallRequest(Filters, frozen=True, kw_only=True):
     At most `k` hits with a score of at least `min_score`, and together at most `max_tokens` of text
     (UTF-8 bytes / 4). `window` adds up to that many neighbouring events on each side of a hit.
     `include_turns` also ranks transcript turns, in a list of their own. `explain` adds to each hit
-    what every signal was worth.
+    what every signal was worth, `scores` what the memory is worth whatever is asked.
 
     `depth` says which tiers are searched: `low` the hot one, `medium` hot and warm, `high` (else)
     all; where that gives fewer than `k` hits, the next ones too. `weights` is the name of a set
@@ -66,6 +67,7 @@ class RecallRequest(Filters, frozen=True, kw_only=True):
     window: int = 0
     include_turns: bool = False
     explain: bool = False
+    scores: bool = False
     depth: Depth | None = None
     weights: str | dict[str, float] | None = None
     channels: tuple[Channel, ...] = ()
@@ -111,6 +113,7 @@ class Hit(Memory, frozen=True, kw_only=True):
     score: float
     channels: tuple[str, ...]
     explain: Explain | None = None
+    scores: Scores | None = None
     before: tuple[Memory, ...] = ()
     after: tuple[Memory, ...] = ()
 
@@ -118,7 +121,8 @@ class Hit(Memory, frozen=True, kw_only=True):
 class Recall(Result, Sequenced[Hit], frozen=True, kw_only=True):
     """A sequence of hits, best first. Never padded: what was not found is not there.
 
-    `widened` is whether colder tiers were searched than `depth` said.
+    `widened` is whether colder tiers were searched than `depth` said, `degraded` whether the
+    embedder failed, so that words and topics alone were searched.
     """
 
     memories: tuple[Hit, ...]
@@ -126,6 +130,7 @@ class Recall(Result, Sequenced[Hit], frozen=True, kw_only=True):
     turns: tuple[TurnHit, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     widened: bool = False
+    degraded: bool = False
 
     @property
     def hits(self) -> tuple[Hit, ...]:

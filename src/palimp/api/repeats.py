@@ -29,6 +29,7 @@ from .branches import CheckpointDropped, DeletedBranch
 from .control import DeletedDatabase, DeletedNamespace
 from .credentials import CredentialRevoked
 from .operation import Target
+from .tenants import TenantDeleted
 
 __all__ = ["NO_REPEAT", "WITHOUT_ID", "done_before", "doubtful"]
 
@@ -53,6 +54,10 @@ _REMOVES: dict[str, tuple[str, Callable[[Target, Any], Result]]] = {
         "not_found",
         lambda _, request: CredentialRevoked(id=request.id),
     ),
+    "tenants.delete": (
+        "not_found",
+        lambda _, request: TenantDeleted(name=request.name, keys=0, databases=0),
+    ),
     # How many they were, only the answer that was lost has said.
     "namespaces.delete": (
         "database_not_found",
@@ -62,7 +67,7 @@ _REMOVES: dict[str, tuple[str, Callable[[Target, Any], Result]]] = {
 WITHOUT_ID = {"checkpoints.create", "databases.create", "embed.reembed", "maintain", "sync", "wake"}
 # A token that nobody saw is one too many, and harms nobody.
 WITHOUT_ID |= {"tokens.mint_database", "tokens.mint_namespace"}
-WITHOUT_ID |= {"credentials.create"}
+WITHOUT_ID |= {"credentials.create", "tenants.create"}
 WITHOUT_ID |= {"policy.set_namespace", "policy.set_profile"}
 WITHOUT_ID |= {"erasures.run", "erasures.cancel"}
 # A version of a key that nobody saw is one more, which seals as well as any.

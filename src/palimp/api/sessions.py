@@ -15,7 +15,10 @@ __all__ = [
     "Appended",
     "EndSession",
     "EndedSession",
+    "FindTurns",
     "ListSessions",
+    "RemoveTurns",
+    "RemovedTurns",
     "SearchTurns",
     "SessionInfo",
     "SessionPage",
@@ -32,17 +35,25 @@ TURN_SEARCH_DEFAULT = 5
 
 
 class TurnInput(Request, frozen=True, kw_only=True):
-    """One turn: `role` (user, assistant, tool, ...), any JSON as `content`, and who spoke when."""
+    """One turn: `role` (user, assistant, tool, ...), any JSON as `content`, and who spoke when.
+
+    With `keys` (up to 4) it can be sent again: a turn one of whose keys a turn of its session has
+    is that one, and is not appended.
+    """
 
     role: str
     content: Any
     speaker: str | None = None
     at: int | str | None = None
     embedding: tuple[float, ...] | None = None
+    keys: tuple[str, ...] = ()
 
 
 class Turn(Result, frozen=True, kw_only=True):
-    """One turn of a transcript; `seq` counts from 1 within its session and is not reused."""
+    """One turn of a transcript; `seq` counts from 1 within its session and is not reused.
+
+    `handle` is its number in its branch, whatever its session; a rewind takes numbers back.
+    """
 
     session: str
     seq: int
@@ -51,6 +62,7 @@ class Turn(Result, frozen=True, kw_only=True):
     speaker: str | None = None
     at: int | None = None
     created_at: int
+    handle: int | None = None
     decryption_failed: bool = False
 
 
@@ -74,8 +86,9 @@ class Append(Request, frozen=True, kw_only=True):
 
 
 class Appended(Result, frozen=True, kw_only=True):
-    """The numbers the turns got, in order, and the txid that holds them.
+    """The numbers the turns have, in order, and the txid that holds them.
 
+    `handles` are those in the branch; `created` is False for each turn that was there by its keys.
     `notes` says what was not done as asked, for instance that an embedding was left out. `embedded`
     is whether all have their vectors, where that was waited for.
     """
@@ -84,6 +97,8 @@ class Appended(Result, frozen=True, kw_only=True):
     txid: int
     notes: tuple[str, ...] = ()
     embedded: bool | None = None
+    handles: tuple[int, ...] = ()
+    created: tuple[bool, ...] = ()
 
     @property
     def seq(self) -> int:
@@ -107,6 +122,29 @@ class Turns(Result, Sequenced[Turn], frozen=True, kw_only=True):
 
     def _items(self) -> tuple[Turn, ...]:
         return self.turns
+
+
+class FindTurns(Request, frozen=True, kw_only=True):
+    """Read up to 1,000 turns by their handles, whatever their sessions."""
+
+    handles: tuple[int, ...]
+
+
+class RemoveTurns(Request, frozen=True, kw_only=True):
+    """Remove up to 1,000 turns by their handles, in one transaction; their numbers stay taken.
+
+    Where a `session` is named only those of it.
+    """
+
+    handles: tuple[int, ...]
+    session: str | None = None
+
+
+class RemovedTurns(Result, frozen=True, kw_only=True):
+    """The handles of the turns that were there, and the txid that holds it."""
+
+    handles: tuple[int, ...]
+    txid: int
 
 
 class SearchTurns(Request, frozen=True, kw_only=True):
@@ -196,6 +234,22 @@ ROWS = (
         Turns,
         "read",
         "Read the last turns of a session, oldest first.",
+    ),
+    row(
+        "sessions.find",
+        f"POST {PROFILE}/turns/find",
+        FindTurns,
+        Turns,
+        "read",
+        "Read turns by their handles.",
+    ),
+    row(
+        "sessions.remove",
+        f"POST {PROFILE}/turns/remove",
+        RemoveTurns,
+        RemovedTurns,
+        "write writes idempotent",
+        "Remove turns from their transcripts.",
     ),
     row(
         "sessions.search",

@@ -9,7 +9,9 @@ __all__ = ["ROWS", "GetStats", "MemoryGroup", "MemoryStats"]
 
 
 class GetStats(Request, frozen=True, kw_only=True):
-    """Count the memories of a profile."""
+    """Count the memories of a profile, or of one project in it."""
+
+    project: str | None = None
 
 
 class MemoryGroup(Result, frozen=True, kw_only=True):

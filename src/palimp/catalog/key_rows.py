@@ -26,7 +26,7 @@ class CredentialRow(NamedTuple):
 class CredentialTable(Protocol):
     """Where keys are; every method raises `Unavailable` where that is away.
 
-    What was revoked stays, and is found by nothing but `any`.
+    What was revoked stays, and is found by nothing but `any`, `was_revoked`, and a page that asks.
     """
 
     def add(self, row: CredentialRow) -> None:
@@ -47,8 +47,17 @@ class CredentialTable(Protocol):
     def rehash(self, credential: str, new: str) -> None:
         """Keep another hash of one."""
 
+    def was_revoked(self, dialect: str, hashes: list[str]) -> bool:
+        """Whether one that has one of these hashes was revoked."""
+
     def page(
-        self, dialect: str | None, subject: str | None, before: tuple[int, str] | None, limit: int
+        self,
+        dialect: str | None,
+        subject: str | None,
+        before: tuple[int, str] | None,
+        limit: int,
+        *,
+        revoked: bool = False,
     ) -> list[CredentialRow]:
         """Return those of a dialect and a subject, the newest first, before (time, id) only."""
 

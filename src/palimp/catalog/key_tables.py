@@ -62,12 +62,28 @@ class SqlCredentials:
         with self._catalog.changing() as connection:
             connection.execute(changed.values(hash=new))
 
+    def was_revoked(self, dialect: str, hashes: list[str]) -> bool:
+        """Whether one that has one of these hashes was revoked."""
+        columns = CREDENTIALS.c
+        of = columns.dialect == dialect, columns.hash.in_(hashes)
+        query = select(columns.id).where(*of, columns.revoked_at.is_not(None)).limit(1)
+        with self._catalog.changing() as connection:
+            return connection.scalar(query) is not None
+
     def page(
-        self, dialect: str | None, subject: str | None, before: tuple[int, str] | None, limit: int
+        self,
+        dialect: str | None,
+        subject: str | None,
+        before: tuple[int, str] | None,
+        limit: int,
+        *,
+        revoked: bool = False,
     ) -> list[CredentialRow]:
         """Return those of a dialect and a subject, the newest first, before (time, id) only."""
         columns = CREDENTIALS.c
-        query = select(*_COLUMNS).where(columns.revoked_at.is_(None))
+        query = select(*_COLUMNS)
+        if not revoked:
+            query = query.where(columns.revoked_at.is_(None))
         if dialect is not None:
             query = query.where(columns.dialect == dialect)
         if subject is not None:

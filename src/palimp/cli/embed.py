@@ -59,6 +59,22 @@ def reembed(place: Place, profile: str | None) -> None:
         click.echo("no profiles")
 
 
+@command.command("texts")
+@profile_argument
+@click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
+@click.option("--query", is_flag=True, help="Vectors to search with.")
+@place_options
+def texts(place: Place, profile: str, texts: tuple[str, ...], query: bool) -> None:
+    """Print the vectors of texts that the node's embedder makes; nothing is kept."""
+    with place.profile(profile) as store:
+        found = store.embed_texts(texts, query=query)
+    if place.as_json:
+        echo_json(found)
+        return
+    for vector in found.vectors:
+        click.echo(f"{found.model}, {len(vector)} numbers: {list(vector)}")
+
+
 def _profiles(mem: Client, namespace: str, profile: str | None) -> Iterator[Profile]:
     if profile is not None:
         yield mem.profile(profile, namespace=namespace)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from ..api.credentials import Credential
@@ -10,7 +12,11 @@ from .common import Place, echo_json, store_options, when
 
 _DIALECT = "memtrace"
 # Of which there are keys in this release.
-_DIALECTS = ("memoria",)
+_DIALECTS = ("memoria", "memorysync")
+# Whose keys are of tenants; of the others they are of users.
+_OF_TENANTS = ("memorysync",)
+_ENVIRONMENTS = ("production", "staging", "development")
+_ALL = "*"
 _id_argument = click.argument("key", metavar="ID")
 
 
@@ -25,6 +31,7 @@ def command(context: click.Context, dialect: str) -> None:
 
     \b
     palimp key --dialect memoria create --user alice --name laptop
+    palimp key --dialect memorysync create --tenant acme --json
     """
     if dialect not in _DIALECTS:
         raise Invalid(
@@ -35,26 +42,53 @@ def command(context: click.Context, dialect: str) -> None:
 
 
 @command.command("create")
-@click.option("--user", required=True, help="Whose memories it reaches.")
-@click.option("--name", required=True, help="What it is called in lists.")
+@click.option("--user", help="Whose memories it reaches (memoria).")
+@click.option("--tenant", help="Whose memories it reaches (memorysync).")
+@click.option("--project", metavar="ID", help="The only project it reaches (memorysync).")
+@click.option("--environment", type=click.Choice(_ENVIRONMENTS), help="[default: production]")
+@click.option("--scopes", metavar="A,B", help="What it may do (memorysync). [default: *]")
+@click.option("--name", help="What it is called in lists. [of a tenant's key: key]")
 @click.option("--expires", metavar="TIME", help="When it ends, as 2027-01-31. [default: never]")
 @store_options
 @click.pass_obj
-def create(dialect: str, place: Place, user: str, name: str, expires: str | None) -> None:
-    """Make a key for --user and print it."""
+def create(
+    dialect: str,
+    place: Place,
+    user: str | None,
+    tenant: str | None,
+    name: str | None,
+    expires: str | None,
+    project: str | None,
+    environment: str | None,
+    scopes: str | None,
+) -> None:
+    """Make a key for --user, or of memorysync for --tenant, and print it."""
+    if dialect in _OF_TENANTS:
+        subject = _required(tenant, "--tenant")
+        detail = _detail(project, environment, scopes)
+        name = name or "key"
+        _refuse({"--user": user}, dialect)
+    else:
+        subject, name, detail = _required(user, "--user"), _required(name, "--name"), {}
+        _refuse({"--tenant": tenant, "--project": project, "--scopes": scopes}, dialect)
+        _refuse({"--environment": environment}, dialect)
     with place.client() as mem:
-        made = mem.create_credential(dialect, user, name, expires_at=expires)
-    _say(place, made, made.secret or "")
+        made = mem.create_credential(dialect, subject, name, expires_at=expires, detail=detail)
+    if place.as_json:
+        # What scripts take from it.
+        echo_json({**made.to_dict(), "key": made.secret})
+    else:
+        click.echo(made.secret)
 
 
 @command.command("list")
-@click.option("--user", help="Only keys of this user.")
+@click.option("--user", "--tenant", "subject", help="Only keys of this user, or tenant.")
 @store_options
 @click.pass_obj
-def list_keys(dialect: str, place: Place, user: str | None) -> None:
+def list_keys(dialect: str, place: Place, subject: str | None) -> None:
     """List the keys there are, the newest first."""
     with place.client() as mem:
-        found = list(mem.credentials(dialect=dialect, subject=user))
+        found = list(mem.credentials(dialect=dialect, subject=subject))
     if place.as_json:
         echo_json({"credentials": [one.to_dict() for one in found]})
         return
@@ -93,6 +127,27 @@ def revoke(place: Place, key: str) -> None:
         echo_json({"id": key})
     else:
         click.echo(f"revoked {key}")
+
+
+def _required(value: str | None, option: str) -> str:
+    if value is None:
+        raise click.UsageError(f"Missing option '{option}'.")
+    return value
+
+
+def _refuse(given: dict[str, str | None], dialect: str) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise click.UsageError(f"{option} is not for keys of {dialect}.")
+
+
+def _detail(project: str | None, environment: str | None, scopes: str | None) -> dict[str, Any]:
+    """Return what that dialect has to know of a key."""
+    return {
+        "project": project,
+        "environment": environment or _ENVIRONMENTS[0],
+        "scopes": [one.strip() for one in (scopes or _ALL).split(",") if one.strip()],
+    }
 
 
 def _say(place: Place, credential: Credential, line: str) -> None:

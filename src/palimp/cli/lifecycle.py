@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from itertools import islice
 from typing import Any, get_args
 
 import click
 
 from ..api import MovedMemories, MovedMemory
+from ..api.annotating import Reassigned
 from ..api.lifecycle import AskedMethod, MemoryEvent, MemoryMove
 from ..api.limits import PAGE_MAX
+from ..api.memories import Tier
 from .common import Place, echo_json, echo_txid, given, place_options, profile_argument, when
 from .memory import filter_fields
 
@@ -137,6 +141,41 @@ def move(
         click.echo(f"skipped {one.id}: {one.reason}", err=True)
 
 
+@command.command("tier")
+@profile_argument
+@_id_argument
+@click.argument("tier", type=click.Choice(get_args(Tier)))
+@place_options
+def tier(place: Place, profile: str, id: str, tier: Tier) -> None:
+    """Put memory ID in TIER by hand; recall finds warm ones later, and cold ones last."""
+    with place.profile(profile) as store:
+        done = store.lifecycle.tier(id, tier)
+    echo_txid(done.txid)
+    if place.as_json:
+        echo_json(done)
+    else:
+        click.echo(f"{id} is {tier}" if done.changed else f"{id} is {tier} already")
+
+
+@command.command("reassign")
+@profile_argument
+@click.argument("project")
+@click.option("--to", help="The project they are in from then on. [default: none]")
+@place_options
+def reassign(place: Place, profile: str, project: str, to: str | None) -> None:
+    """Give all memories of PROJECT to another one, or to none, whatever their state."""
+    count, more, txid = 0, True, 0
+    with place.profile(profile) as store:
+        while more:
+            done = store.lifecycle.reassign(project, to=to)
+            count, more, txid = count + done.count, done.more, done.txid
+    echo_txid(txid)
+    if place.as_json:
+        echo_json(Reassigned(count=count, txid=txid))
+    else:
+        click.echo(f"{count:,} memories are {'in no project' if to is None else f'in {to}'} now")
+
+
 @command.command("run")
 @profile_argument
 @place_options
@@ -171,6 +210,21 @@ def events(place: Place, profile: str, id: str) -> None:
         return
     for event in found:
         click.echo(_line(event))
+
+
+@command.command("history")
+@profile_argument
+@click.option("--limit", type=int, default=100, show_default=True, help="At most that many.")
+@place_options
+def history(place: Place, profile: str, limit: int) -> None:
+    """Show what happened to all memories of PROFILE, newest first."""
+    with place.profile(profile) as store:
+        found = list(islice(store.lifecycle.history(), max(limit, 0)))
+    if place.as_json:
+        echo_json(list(found))
+        return
+    for event in found:
+        click.echo(f"{event.id}  {_line(event)}")
 
 
 @command.command("lineage")
@@ -212,4 +266,6 @@ def _line(event: MemoryEvent) -> str:
     if event.actor is not None:
         parts.append(f"by {event.actor}")
     parts += [part for part in (event.method, event.other, event.reason) if part is not None]
+    for name, (old, new) in (event.changes or {}).items():
+        parts.append(f"{name}: {json.dumps(old)} -> {json.dumps(new)}")
     return ", ".join(parts)

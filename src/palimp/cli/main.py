@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "mcp": ("mcp", "Serve memory tools to an agent (MCP)."),
     "memory": ("memory", "Write, recall, supersede, forget memories."),
     "namespace": ("control:namespace", "List and delete namespaces."),
+    "org": ("org", "Make tenants for clients of other systems."),
     "policy": ("policy", "Say what may be kept, and for how long."),
     "proposals": ("extract:proposals", "See, accept and dismiss what was proposed."),
     "restore": ("restore", "Build the local files from an object store."),

@@ -26,7 +26,7 @@ from ..api.limits import BATCH_ITEMS_MAX, K_DEFAULT, PAGE_MAX
 from ..api.recall import Channel
 from ..client import Client
 from ..errors import Error, Invalid
-from . import relations
+from . import clusters, relations
 from .common import (
     Place,
     at_option,
@@ -100,6 +100,7 @@ def filter_fields(decorated: Any) -> Any:
             click.option("--since", help="Not before this time."),
             click.option("--until", help="Before this time."),
             click.option("--project", help="Only this project."),
+            click.option("--project-or-none", help="Only this project, and what has none."),
             click.option("--environment", help="Only this environment."),
             click.option("--trust", help="Only what is trusted so."),
             click.option("--importance-min", type=float, help="Only at least this important."),
@@ -186,7 +187,7 @@ def ingest(place: Place, profile: str, file: IO[str], wait: Wait | None) -> None
 
 
 command.add_command(import_)
-for _command in relations.COMMANDS:
+for _command in (*relations.COMMANDS, *clusters.COMMANDS):
     command.add_command(_command)
 
 
@@ -256,6 +257,25 @@ def get(place: Place, profile: str, id: str, at: str | None) -> None:
             click.echo(f"{name:>16}  {shown}")
 
 
+@command.command("find")
+@profile_argument
+@click.argument("handles", nargs=-1, required=True, type=int, metavar="HANDLE...")
+@click.option("--deleted", is_flag=True, help="Softly deleted ones too.")
+@at_option
+@place_options
+def find(
+    place: Place, profile: str, handles: tuple[int, ...], deleted: bool, at: str | None
+) -> None:
+    """Show memories by their numbers; what is not there is left out."""
+    with place.reading(profile, at) as store:
+        found = store.find(handles, deleted=deleted)
+    if place.as_json:
+        echo_json(list(found))
+        return
+    for memory in found:
+        _print_memory(memory)
+
+
 @command.command("list")
 @profile_argument
 @click.option("--topic", help="Exact topic.")
@@ -313,6 +333,7 @@ def history(place: Place, profile: str, id: str | None, topic: str | None, at: s
 @click.option("--importance", type=float, help="0 to 1.")
 @click.option("--confidence", type=float, help="0 to 1.")
 @click.option("--trust", help="How far it is trusted, a word of your own.")
+@click.option("--source", help="Who wrote it.")
 @place_options
 def annotate(place: Place, profile: str, id: str, tags: tuple[str, ...], **fields: Any) -> None:
     """Change what is said about memory ID, not what it says."""

@@ -20,6 +20,9 @@ from .common import (
 )
 
 _session_argument = click.argument("session")
+_handles_argument = click.argument(
+    "handles", nargs=-1, required=True, type=int, metavar="HANDLE..."
+)
 
 
 @click.group("session")
@@ -34,6 +37,9 @@ def command() -> None:
 @click.argument("content")
 @click.option("--speaker", help="Who spoke, where the role does not say it.")
 @click.option("--at", help="When, e.g. 2026-03-02T08:41:00Z.")
+@click.option(
+    "--key", "keys", multiple=True, help="Do not append it where a turn has this key; repeatable."
+)
 @wait_option
 @place_options
 def append(place: Place, profile: str, session: str, role: str, content: str, **more: Any) -> None:
@@ -48,7 +54,7 @@ def append(place: Place, profile: str, session: str, role: str, content: str, **
     if place.as_json:
         echo_json(done)
         return
-    click.echo(f"turn {done.seq}")
+    click.echo(f"turn {done.seq}" + ("" if all(done.created) else " was there before"))
     for note in done.notes:
         click.echo(f"  {note}")
 
@@ -87,6 +93,39 @@ def search(place: Place, profile: str, session: str, query: str, k: int, at: str
     for turn in found:
         click.echo(f"{turn.score:.2f}  ", nl=False)
         _print_turn(turn)
+
+
+@command.command("find")
+@profile_argument
+@_handles_argument
+@at_option
+@place_options
+def find(place: Place, profile: str, handles: tuple[int, ...], at: str | None) -> None:
+    """Show turns of any session by their handles; what is not there is left out."""
+    with place.reading(profile, at) as store:
+        turns = store.find_turns(handles)
+    if place.as_json:
+        echo_json(turns)
+        return
+    for turn in turns:
+        click.echo(f"{turn.session}  ", nl=False)
+        _print_turn(turn)
+
+
+@command.command("remove")
+@profile_argument
+@_session_argument
+@_handles_argument
+@place_options
+def remove(place: Place, profile: str, session: str, handles: tuple[int, ...]) -> None:
+    """Remove turns of a session by their handles, which `session window --json` shows."""
+    with place.profile(profile) as store:
+        done = store.session(session).remove(handles)
+    echo_txid(done.txid)
+    if place.as_json:
+        echo_json(done)
+        return
+    click.echo(f"removed {len(done.handles)} turns")
 
 
 @command.command("list")

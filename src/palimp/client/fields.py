@@ -26,6 +26,7 @@ from ..points import Point
 __all__ = [
     "AnnotationFields",
     "AskFields",
+    "ClusterFields",
     "EntityLike",
     "ExtractFields",
     "FilterFields",
@@ -102,6 +103,7 @@ class AnnotationFields(TypedDict, total=False):
     importance: float
     confidence: float
     trust: str
+    source: str
 
 
 class ReadFields(TypedDict, total=False):
@@ -118,12 +120,15 @@ class FilterFields(TypedDict, total=False):
     kind: str | Sequence[str]
     session: str
     source: str
+    sources: Sequence[str]
     agent: str
     speaker: str
     tags: Sequence[str]
+    tags_any: Sequence[str]
     since: Time
     until: Time
     project: str
+    project_or_none: str
     environment: str
     state: str
     trust: str
@@ -138,6 +143,10 @@ class ListFields(FilterFields, ReadFields, total=False):
     """Filters of a listing."""
 
     topic: str
+
+
+class ClusterFields(FilterFields, ReadFields, total=False):
+    """Filters of a listing of clusters."""
 
 
 class AskFields(FilterFields, ReadFields, total=False):
@@ -182,6 +191,7 @@ class RecallFields(FilterFields, ReadFields, total=False):
     window: int
     include_turns: bool
     explain: bool
+    scores: bool
     depth: Depth
     weights: str | Mapping[str, float]
     channels: Sequence[Channel]

@@ -35,6 +35,7 @@ from ..api import (
     to_request,
 )
 from ..api.base import Request
+from ..api.clusters import ListClusters
 from ..api.limits import IMPORT_BYTES_MAX
 from ..clock import parse_ms, parse_seconds
 from ..disk import replace_file
@@ -49,6 +50,7 @@ __all__ = [
     "ask_request",
     "branch_name",
     "check_free",
+    "clusters_request",
     "documents",
     "entity_inputs",
     "erase_request",
@@ -142,6 +144,11 @@ def supersede_request(
 def list_request(fields: Mapping[str, Any]) -> ListMemories:
     """Return the request of a listing's first page."""
     return to_request(ListMemories, _filters(fields), "list")
+
+
+def clusters_request(fields: Mapping[str, Any], filters: Mapping[str, Any]) -> ListClusters:
+    """Return the request that lists what belongs together."""
+    return to_request(ListClusters, {**_filters(filters), **fields}, "clusters")
 
 
 def move_request(fields: Mapping[str, Any], filters: Mapping[str, Any]) -> MoveMemories:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -299,7 +301,9 @@ class Api:
 
     async def _exchange(self, asked: _Asked, exchange: Exchange, receive: Receive) -> Answer:
         """Carry out what a dialect was asked for; who asks is known before the body is read."""
+        exchange.named(asked.id)
         self._admit(asked)
+        exchange.named(asked.id)
         exchange.match(asked.headers, asked.client)
         try:
             # In a thread: a credential may have to be looked up.
@@ -310,6 +314,8 @@ class Api:
             raise
         self._rates.check(principal, asked.client)
         asked.where = exchange.where
+        if exchange.spooled:
+            return await self._spooled(asked, exchange, receive)
         with self._room.share() as share:
             most, seconds = exchange.bytes_max, self._limits.read_seconds
             body = await read_body(asked.headers, receive, most, seconds, share)
@@ -321,6 +327,27 @@ class Api:
                     return exchange.work(body)
 
             return await self._in_time(asked, exchange, work)
+
+    async def _spooled(self, asked: _Asked, exchange: Exchange, receive: Receive) -> Answer:
+        """Carry out what a dialect was asked for with a body that goes into a file."""
+        from .spool import Spool, spool_body
+
+        most, seconds = exchange.bytes_max, self._limits.read_seconds
+        settings = self._node.settings
+        folder = Path(settings.data_dir).expanduser()
+        with ExitStack() as stack:
+            spool = stack.enter_context(Spool(folder, settings.disk_reserve_bytes))
+            run = partial(self._workers.run, exchange.dialect)
+            await spool_body(spool, asked.headers, receive, most, seconds, run)
+            asked.read = True
+            held = stack.pop_all()
+
+        def work() -> Answer:
+            # Closed by who reads it: it goes on when nobody waits for the answer any more.
+            with held:
+                return exchange.work(spool)
+
+        return await self._in_time(asked, exchange, work)
 
     def _call(self, asked: _Asked, *call: Any) -> Result:
         """Carry out an operation, in a worker's thread."""

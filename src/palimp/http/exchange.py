@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..api.answers import Answer
 from ..errors import Error
 from ..operations import Principal
+
+if TYPE_CHECKING:
+    from .spool import Spool
 
 __all__ = ["Exchange"]
 
@@ -39,13 +42,20 @@ class Exchange(Protocol):
     def bytes_max(self) -> int:
         """How large its body may be."""
 
+    @property
+    def spooled(self) -> bool:
+        """Whether its body goes into a file as it comes, which `work` is handed instead."""
+
     def match(self, headers: Mapping[str, str], client: str) -> None:
         """Find its route, in the event loop."""
+
+    def named(self, request: str) -> None:
+        """Hear by what id the request is known; before `match`, and again if it changes."""
 
     def admit(self) -> Principal:
         """Return who asks, in a worker's thread; raises `Denied`."""
 
-    def work(self, body: bytes) -> Answer:
+    def work(self, body: bytes | Spool) -> Answer:
         """Carry it out, in a worker's thread."""
 
     def refused(self, error: Error) -> Answer:

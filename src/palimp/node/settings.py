@@ -154,6 +154,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rate_limit: float = 0.0
     key_rate_limit: str = "1000,60"
     auth_failure_rate: float = 10.0
+    memorysync_strict_scope: bool = False
+    metadata_max_bytes: int = 16_384
+    memorysync_rate_tier: Literal["unlimited", "free", "pro", "enterprise"] = "unlimited"
     governance_enabled: bool = False
     governance_lock_ttl: float = 120.0
     governance_plugin_dir: str | None = None
@@ -337,6 +340,13 @@ SETTINGS: dict[str, str] = {
     "key_rate_limit": "Requests, and in how many seconds, that one key of another system's clients "
     "may make there; more are refused. 0 requests: no limit.",
     "auth_failure_rate": "Calls a minute that one address may make without a valid credential.",
+    "memorysync_strict_scope": "Refuse a request of MemorySync's clients about memories that names "
+    "no project where its tenant has some; else it spans them, and the audit says so.",
+    "metadata_max_bytes": "Bytes, as JSON, of the metadata that MemorySync's clients may give one "
+    "memory; more is refused.",
+    "memorysync_rate_tier": "How often one key of MemorySync's clients may ask, in a second, a "
+    "minute and an hour: `free` 2, 30, 100; `pro` 10, 200, 5,000; `enterprise` 50, 1,000, 50,000; "
+    "`unlimited` does not count.",
     "governance_enabled": "Look through memories by a schedule: what is stale, doubled or in doubt "
     "is put aside, with a checkpoint before and a report after.",
     "governance_lock_ttl": "Seconds after which another node takes over such a run that is not "
@@ -382,6 +392,8 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "maintenance_secs": (0, 86_400),
     "rate_limit": (0, 1_000_000),
     "auth_failure_rate": (1, 1_000_000),
+    # What a memory may have at all, less what the dialect keeps beside it.
+    "metadata_max_bytes": (256, 61_440),
     "governance_lock_ttl": (2, 3_600),
 }
 # Of one key: requests, and the seconds they are counted in.

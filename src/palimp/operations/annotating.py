@@ -1,20 +1,25 @@
-"""Saying something about a memory."""
+"""Saying something about a memory, and in which project it is."""
 
 from __future__ import annotations
 
 import apsw
+import msgspec
 
 from ..api import Target
-from ..api.annotating import Annotate, Annotated
-from ..errors import NotFound
+from ..api.annotating import Annotate, Annotated, Reassign, Reassigned, SetTier
+from ..api.limits import PAGE_MAX
+from ..errors import Invalid, NotFound
 from ..profile import memories
-from ..profile.checks import check_id
+from ..profile.checks import check_id, check_integer, check_label
 from ..profile.memories.annotate import annotate as write_annotation
 from ..profile.memories.annotate import annotation
+from ..profile.memories.projects import reassign as write_project
 from ..profile.memories.states import Act
+from ..profile.memories.tiers import set_tier as write_tier
 from .context import Context
+from .reads import write_reads
 
-__all__ = ["annotate"]
+__all__ = ["annotate", "reassign", "set_tier"]
 
 
 def annotate(context: Context, target: Target, request: Annotate) -> Annotated:
@@ -45,3 +50,44 @@ def annotate(context: Context, target: Target, request: Annotate) -> Annotated:
         # Not what the write gives: that is kept for a repeat, and texts are not to be kept twice.
         memory = branch.read(lambda c: memories.get_memory(c, request.id, sealer, act.now_ms)).value
     return Annotated(memory=memory, changed=changed, txid=txid, note=note)
+
+
+def set_tier(context: Context, target: Target, request: SetTier) -> Annotated:
+    """Move one memory in one transaction, with its event, and return it as it is then."""
+    check_id(request.id)
+    act = Act(context.clock.now_ms(), context.principal.actor)
+    sealer = context.sealer_of(context.address(target))
+
+    def write(connection: apsw.Connection) -> bool:
+        return write_tier(connection, request.id, request.tier, sealer, act)
+
+    with context.writing(target, create=False) as branch:
+        if branch is None:
+            raise NotFound(f"no memory {request.id}; profile {target.profile!r} is empty")
+        # Those before this one: written later they would make it hot.
+        write_reads(branch)
+        changed, txid, _ = context.commit(branch, write, bool)
+        memory = branch.read(lambda c: memories.get_memory(c, request.id, sealer, act.now_ms)).value
+    return Annotated(memory=memory, changed=changed, txid=txid)
+
+
+def reassign(context: Context, target: Target, request: Reassign) -> Reassigned:
+    """Give over one page of a project's memories in one transaction."""
+    check_label(request.project, "project")
+    check_label(request.to, "to")
+    check_integer(request.limit, "limit", 1, PAGE_MAX)
+    if request.to == request.project:
+        raise Invalid(f"its memories are in project {request.to!r:.80} already; give another `to`")
+    act = Act(context.clock.now_ms(), context.principal.actor)
+
+    sealer = context.sealer_of(context.address(target))
+
+    def write(connection: apsw.Connection) -> Reassigned:
+        count, more = write_project(connection, request, sealer, act)
+        return Reassigned(count=count, more=more)
+
+    with context.writing(target, create=False) as branch:
+        if branch is None:
+            return Reassigned(count=0)
+        done, txid, _ = context.commit(branch, write, Reassigned)
+    return msgspec.structs.replace(done, txid=txid)

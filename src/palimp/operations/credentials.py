@@ -6,11 +6,13 @@ database can neither use a key nor try any.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..api import Target
 from ..api.credentials import (
@@ -28,10 +30,11 @@ from ..api.limits import (
     CREDENTIAL_NAME_BYTES_MAX,
     CREDENTIAL_SUBJECT_BYTES_MAX,
     PAGE_MAX,
+    TENANT_CHARS_MAX,
 )
 from ..clock import Clock
 from ..errors import Error, Invalid, NotFound, Unconfigured
-from ..ids import foreign_name, random_bytes, random_uuid
+from ..ids import NAMESPACE_CHARS_MAX, foreign_name, random_bytes, random_uuid
 from ..observe import logger
 from ..profile.checks import check_id, check_integer, check_text, decode_json, encode_json
 from .auditing.actions import ISSUED
@@ -40,28 +43,38 @@ from .context import Context
 if TYPE_CHECKING:
     from ..catalog.key_rows import CredentialRow, CredentialTable
 
-__all__ = ["Credentials", "create", "get", "list_page", "revoke", "rotate"]
+__all__ = ["Credentials", "create", "get", "list_page", "revoke", "rotate", "tenant_namespace"]
 
 _LOG = logger("credentials")
 # For so long a node may go by what it has read, and so often it notes when keys were used.
 _CACHE_SECONDS = 5.0
 _CACHED_MAX = 10_000
 _CURSOR_DIGITS_MAX = 18
+_LIVE = "production"
+# No colon: `a` in staging and a tenant called `a:staging` must not share a namespace.
+_TENANT = re.compile(rf"[A-Za-z0-9_.-]{{1,{TENANT_CHARS_MAX}}}\Z")
+_HASH_DIGITS = 40
 
 
 class _Form(NamedTuple):
     """How the keys of a dialect look: a prefix, then so many hex digits, of which some are shown.
 
-    `namespace` is where their subjects' profiles are.
+    `prefixes` by the environment that the detail of a key names; the first where it names none.
+    `namespace` is where their subjects' profiles are; None: each subject has one of its own.
     """
 
-    prefix: str
+    prefixes: dict[str, str]
     digits: int
     shown: int
-    namespace: str
+    namespace: str | None
 
 
-_FORMS = {"memoria": _Form("sk-", 32, 12, "memoria")}
+_FORMS = {
+    "memoria": _Form({"": "sk-"}, 32, 12, "memoria"),
+    "memorysync": _Form(
+        {_LIVE: "ms_live_", "staging": "ms_test_", "development": "ms_dev_"}, 32, 14, None
+    ),
+}
 
 
 class Credentials:
@@ -89,8 +102,7 @@ class Credentials:
 
         One that was revoked by another node is found for 5 seconds more.
         """
-        form = _FORMS[dialect]
-        if not secret.startswith(form.prefix) or len(secret) != len(form.prefix) + form.digits:
+        if not _looks_right(_FORMS[dialect], secret):
             return None
         hashes = self.hashes(dialect, secret)
         now = self._clock.monotonic()
@@ -101,6 +113,15 @@ class Credentials:
             if found is not None:
                 self._keep(hashes[0], now, found)
         return None if found is None or _expired(found, self._clock) else found
+
+    def was_revoked(self, dialect: str, secret: str) -> bool:
+        """Return whether a secret was a key once, and was revoked; asked of the catalog each time.
+
+        For what refuses somebody in other words then: who shows it had it from here.
+        """
+        if not _looks_right(_FORMS[dialect], secret):
+            return False
+        return self.table.was_revoked(dialect, self.hashes(dialect, secret))
 
     def any(self, dialect: str) -> bool:
         """Return whether there ever was a key of a dialect, also one that holds no more.
@@ -174,7 +195,9 @@ def create(context: Context, _target: Target, request: CreateCredential) -> Cred
     now = context.clock.now_ms()
     if request.expires_at is not None and request.expires_at <= now:
         raise Invalid(f"expires_at is {request.expires_at:,}, and it is {now:,} now; give a later")
-    secret = form.prefix + random_bytes(form.digits // 2).hex()
+    secret = _secret(form, request.detail)
+    # Refused before it is made: a subject that no place can be named by.
+    _reach(request.dialect, request.subject, request.detail)
     # Its room is imported where there is a catalog.
     from ..catalog.key_rows import CredentialRow
 
@@ -196,14 +219,16 @@ def create(context: Context, _target: Target, request: CreateCredential) -> Cred
 
 
 def list_page(context: Context, _target: Target, request: ListCredentials) -> CredentialPage:
-    """Read those that were not revoked."""
+    """Read those that were not revoked; with `revoked` all that there ever were."""
     credentials = _credentials(context)
     check_integer(request.limit, "limit", 1, PAGE_MAX)
     if request.dialect is not None:
         _form(request.dialect)
     before = None if request.cursor is None else _place(request.cursor)
     credentials.note_uses()
-    found = credentials.table.page(request.dialect, request.subject, before, request.limit + 1)
+    found = credentials.table.page(
+        request.dialect, request.subject, before, request.limit + 1, revoked=request.revoked
+    )
     page, more = found[: request.limit], len(found) > request.limit
     return CredentialPage(
         credentials=tuple(_shown(row) for row in page),
@@ -225,7 +250,7 @@ def rotate(context: Context, _target: Target, request: RotateCredential) -> Cred
     if _expired(_shown(old), context.clock):
         raise Invalid(f"key {old.id} has expired, and a new one would have too; make another")
     form = _form(old.dialect)
-    secret = form.prefix + random_bytes(form.digits // 2).hex()
+    secret = _secret(form, decode_json(old.detail))
     row = old._replace(
         id=random_uuid(),
         prefix=secret[: form.shown],
@@ -265,8 +290,27 @@ def _credentials(context: Context) -> Credentials:
 def _form(dialect: str) -> _Form:
     form = _FORMS.get(dialect)
     if form is None:
-        raise Invalid(f"no dialect {dialect!r:.80} has keys; {', '.join(_FORMS)} has")
+        raise Invalid(f"no dialect {dialect!r:.80} has keys; give {' or '.join(_FORMS)}")
     return form
+
+
+def _looks_right(form: _Form, secret: str) -> bool:
+    return any(
+        secret.startswith(prefix) and len(secret) == len(prefix) + form.digits
+        for prefix in form.prefixes.values()
+    )
+
+
+def _secret(form: _Form, detail: Mapping[str, Any]) -> str:
+    """Return a new secret; raises `Invalid` for a key of an environment that is none."""
+    environment = detail.get("environment", next(iter(form.prefixes)))
+    if len(form.prefixes) > 1 and environment not in form.prefixes:
+        raise Invalid(
+            f"there is no environment {environment!r:.40} a key could be for; give "
+            f"{', '.join(form.prefixes)}"
+        )
+    prefix = form.prefixes.get(environment, next(iter(form.prefixes.values())))
+    return prefix + random_bytes(form.digits // 2).hex()
 
 
 def _check_text(text: str, field: str, bytes_max: int) -> None:
@@ -309,6 +353,7 @@ def _shown(row: CredentialRow, secret: str | None = None) -> Credential:
         created_at=row.created_at,
         expires_at=row.expires_at,
         last_used_at=row.last_used_at,
+        revoked_at=row.revoked_at,
         detail=decode_json(row.detail),
         secret=secret,
     )
@@ -317,5 +362,28 @@ def _shown(row: CredentialRow, secret: str | None = None) -> Credential:
 def _record(context: Context, what: str, row: CredentialRow) -> None:
     """Record it where what the key reaches is."""
     if context.audit is not None:
-        place = _form(row.dialect).namespace, ISSUED[what], foreign_name(row.subject)
-        context.audit.record(*place, principal=context.principal)
+        namespace, profile = _reach(row.dialect, row.subject, decode_json(row.detail))
+        context.audit.record(namespace, ISSUED[what], profile, principal=context.principal)
+
+
+def _reach(dialect: str, subject: str, detail: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the namespace, and the profile if it is one, that a key reaches."""
+    form = _form(dialect)
+    if form.namespace is not None:
+        return form.namespace, foreign_name(subject)
+    return tenant_namespace(subject, detail.get("environment", next(iter(form.prefixes)))), None
+
+
+def tenant_namespace(tenant: str, environment: str) -> str:
+    """Return the namespace in which a tenant of `memorysync` has what is of an environment.
+
+    No two have one. Raises `Invalid` for what no tenant can be called.
+    """
+    if not _TENANT.match(tenant):
+        raise Invalid(
+            f"tenant {tenant!r:.80} is not 1 to {TENANT_CHARS_MAX} of A-Z, a-z, 0-9, _, . and -"
+        )
+    name = foreign_name(f"ms:{tenant}" if environment == _LIVE else f"ms:{tenant}:{environment}")
+    if len(name) <= NAMESPACE_CHARS_MAX:
+        return name
+    return "ms-" + hashlib.blake2b(name.encode()).hexdigest()[:_HASH_DIGITS]

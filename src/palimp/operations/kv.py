@@ -27,6 +27,13 @@ def list_page(context: Context, target: Target, request: ListKeys) -> KeyPage:
         if database is None:
             return KeyPage(keys=(), next_cursor=None, txid=0)
         now_ms = context.now_ms(database)
+        if request.values:
+            sealer = context.sealer_of(target)
+            (entries, cursor), txid, _ = database.read(
+                lambda c: kv.list_values(c, request, sealer, now_ms)
+            )
+            keys = tuple(one.key for one in entries)
+            return KeyPage(keys=keys, next_cursor=cursor, txid=txid, entries=entries)
         (keys, cursor), txid, _ = database.read(lambda c: kv.list_keys(c, request, now_ms))
     return KeyPage(keys=keys, next_cursor=cursor, txid=txid)
 

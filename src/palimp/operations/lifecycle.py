@@ -15,10 +15,12 @@ from ..api.lifecycle import (
     ArchiveMemory,
     DeleteMemory,
     DeletionMethod,
+    EventPage,
     GetEvents,
     GetLineage,
     HoldMemory,
     Lineage,
+    ListEvents,
     MemoryEvents,
     MovedMemories,
     MovedMemory,
@@ -32,7 +34,7 @@ from ..governance.windows import BATCHES, STAGES, Windows, due, move_due
 from ..profile import Sealer
 from ..profile import lineage as lineages
 from ..profile.checks import check_id, check_text
-from ..profile.memories import batches, events, states
+from ..profile.memories import batches, events, happened, states
 from ..profile.memories.states import Act
 from .auditing.actions import AGED
 from .context import Context
@@ -48,6 +50,7 @@ __all__ = [
     "hold",
     "lineage",
     "list_events",
+    "list_happened",
     "move",
     "release",
     "restore",
@@ -242,12 +245,13 @@ def list_events(context: Context, target: Target, request: GetEvents) -> MemoryE
         if database is None:
             raise NotFound(f"no memory {request.id}; profile {target.profile!r} is empty")
         now_ms = context.now_ms(database)
-        found, txid, _ = database.read(lambda c: _events(c, request, now_ms, sees_all))
+        sealer = context.sealer_of(target)
+        found, txid, _ = database.read(lambda c: _events(c, request, sealer, now_ms, sees_all))
     return msgspec.structs.replace(found, txid=txid)
 
 
 def _events(
-    connection: apsw.Connection, request: GetEvents, now_ms: int, sees_all: bool
+    connection: apsw.Connection, request: GetEvents, sealer: Sealer, now_ms: int, sees_all: bool
 ) -> MemoryEvents:
     found = states.find(connection, request.id, now_ms)
     if found is None or (not sees_all and found.state not in states.SHOWN):
@@ -255,7 +259,7 @@ def _events(
             f"no memory {request.id}; it was forgotten or deleted, has expired or never existed"
         )
     now = states.moved(connection, found, found.state)
-    page, cursor = events.page(connection, request)
+    page, cursor = events.page(connection, request, sealer)
     return MemoryEvents(
         id=request.id,
         state=now.state,
@@ -266,6 +270,20 @@ def _events(
         method=now.method,
         next_cursor=cursor,
     )
+
+
+def list_happened(context: Context, target: Target, request: ListEvents) -> EventPage:
+    """Read what happened to all memories."""
+    happened.check(request)
+    sees_all = context.principal.may("admin")
+    with context.reading(target) as database:
+        if database is None:
+            return EventPage(events=())
+        now_ms, sealer = context.now_ms(database), context.sealer_of(target)
+        found, txid, _ = database.read(
+            lambda c: happened.page(c, request, sealer, now_ms, sees_all=sees_all)
+        )
+    return msgspec.structs.replace(found, txid=txid)
 
 
 def lineage(context: Context, target: Target, request: GetLineage) -> Lineage:

@@ -8,8 +8,10 @@ import apsw
 import msgspec
 
 from ..api import (
+    FindMemories,
     Forget,
     Forgotten,
+    FoundMemories,
     GetMemory,
     GotMemory,
     History,
@@ -29,7 +31,7 @@ from ..api.limits import BATCH_ITEMS_MAX
 from ..engine import Address, Branch
 from ..errors import Denied, Error, Invalid, NotFound, in_batch
 from ..profile import memories
-from ..profile.checks import check_id
+from ..profile.checks import check_id, check_integer
 from ..profile.indexing import MEMORIES
 from .context import Context
 from .reads import note_reads
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Finished",
     "embed_written",
+    "find",
     "finish_written",
     "forget",
     "get",
@@ -51,6 +54,10 @@ __all__ = [
     "supersede",
     "writer_of",
 ]
+
+
+# What a handle of SQLite can be.
+_HANDLE_MAX = (1 << 63) - 1
 
 
 def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
@@ -152,6 +159,34 @@ def get(context: Context, target: Target, request: GetMemory) -> GotMemory:
         if policy.counts_reads:
             note_reads(database, [request.id], now_ms)
     return GotMemory(memory=memory, txid=txid)
+
+
+def find(context: Context, target: Target, request: FindMemories) -> FoundMemories:
+    """Read memories by their handles."""
+    count = len(request.handles)
+    if not 1 <= count <= BATCH_ITEMS_MAX:
+        raise Invalid(f"handles has {count:,} entries; give 1 to {BATCH_ITEMS_MAX:,}")
+    for place, handle in enumerate(request.handles):
+        check_integer(handle, f"handles[{place}]", 0, _HANDLE_MAX)
+    if request.deleted and not context.principal.may("admin"):
+        raise Denied("to read deleted memories needs scope admin")
+    with context.reading(target) as database:
+        if database is None:
+            return FoundMemories(memories=(), txid=0)
+        now_ms, sealer = context.now_ms(database), context.sealer_of(target)
+        found, txid, _ = database.read(
+            lambda c: memories.find_memories(
+                c, request.handles, sealer, now_ms, deleted=request.deleted
+            )
+        )
+        if request.deleted:
+            # Whoever administers them looks at them, and uses nothing.
+            purged = database.read(lambda c: memories.find_purged(c, request.handles)).value
+            return FoundMemories(memories=found, txid=txid, purged=purged)
+        policy = context.policies.lenient(target.namespace or "", target.profile)
+        if policy.counts_reads and found:
+            note_reads(database, [one.id for one in found], now_ms)
+    return FoundMemories(memories=found, txid=txid)
 
 
 def list_page(context: Context, target: Target, request: ListMemories) -> MemoryPage:

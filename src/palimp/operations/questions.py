@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..profile import Embedder
     from ..profile.vectors import QueryVector
 
-__all__ = ["Question", "question_vectors"]
+__all__ = ["Asked", "Question", "question_vectors"]
 
 _CHANNEL = "channel vector of the query"
 
@@ -35,10 +35,21 @@ class Question(NamedTuple):
     explain: bool
 
 
+class Asked(NamedTuple):
+    """The vectors to search with, the embedder's before older ones, and what is left out.
+
+    `degraded` is whether there would be more if the embedder had not failed.
+    """
+
+    vectors: tuple[QueryVector, ...]
+    dropped: tuple[Dropped, ...] = ()
+    degraded: bool = False
+
+
 def question_vectors(
     context: Context, address: Address, database: Readable, question: Question
-) -> tuple[tuple[QueryVector, ...], tuple[Dropped, ...]]:
-    """Return the vectors to search with, the embedder's before older ones, and what is left out.
+) -> Asked:
+    """Return what there is to search by meaning with.
 
     A caller's own is compared with callers' own only. Words and topics still find what they find: a
     model is never needed to read.
@@ -50,10 +61,10 @@ def question_vectors(
         vectors.append(QueryVector(GIVEN_MODEL, unit(question.embedding)))
     query = question.query
     if query is None or not query.strip():
-        return tuple(vectors), ()
+        return Asked(tuple(vectors))
     embedder = context.embedder_of(address.namespace, address.profile)
     if embedder is None:
-        return tuple(vectors), (Dropped(what=_CHANNEL, reason="no embedder here"),)
+        return Asked(tuple(vectors), (Dropped(what=_CHANNEL, reason="no embedder here"),))
     asking = _Asking(context, address, query)
     name = asking.ask(embedder)
     older, missing = database.read(lambda c: (behind(c, name), has_missing(c))).value
@@ -77,13 +88,14 @@ def question_vectors(
                 "here; `palimp embed reembed` gives them vectors of the model in use",
                 count,
             )
-    return tuple(vectors), tuple(asking.dropped)
+    return Asked(tuple(vectors), tuple(asking.dropped), asking.failed)
 
 
 class _Asking:
     def __init__(self, context: Context, address: Address, query: str) -> None:
         self.vectors: list[QueryVector] = []
         self.dropped: list[Dropped] = []
+        self.failed = False
         self._context = context
         self._address = address
         self._query = query
@@ -96,6 +108,7 @@ class _Asking:
             self._add(embedder, name)
         except Error as error:
             self._context.embedding.failed(error, self._context.clock.now_ms())
+            self.failed = True
             self._context.metrics.add("recalls_without_embedder", code=error.code)
             self.leave_out(str(error))
         else:

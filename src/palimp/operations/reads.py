@@ -12,10 +12,10 @@ from functools import partial
 from ..engine import Address, Branch
 from ..errors import Error, NotFound
 from ..profile.usage import Accesses, Tiers, due_tiers, set_tiers
-from ..profile.usage import note_reads as write_reads
+from ..profile.usage import note_reads as write_accesses
 from .context import Context, Readable
 
-__all__ = ["note_reads", "settle"]
+__all__ = ["note_reads", "settle", "write_reads"]
 
 
 def note_reads(database: Readable, ids: Sequence[str], now_ms: int) -> None:
@@ -51,7 +51,7 @@ def _settle_branch(context: Context, address: Address, limits: Tiers | None) -> 
     with context.engine.use(address, create=False) as branch:
         if branch is None:
             return 0
-        _write_reads(branch)
+        write_reads(branch)
         while limits is not None:
             # Asked first: a write makes this node the owner.
             due = branch.read(partial(due_tiers, limits=limits, after=after)).value
@@ -62,11 +62,12 @@ def _settle_branch(context: Context, address: Address, limits: Tiers | None) -> 
     return moved
 
 
-def _write_reads(branch: Branch) -> None:
+def write_reads(branch: Branch) -> None:
+    """Write down who was read on a branch until now."""
     accesses = branch.attachment(Accesses, Accesses)
     while reads := accesses.take():
         try:
-            branch.write(partial(write_reads, reads=reads))
+            branch.write(partial(write_accesses, reads=reads))
         except Error:
             accesses.give_back(reads)
             raise

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, get_args
 import apsw
 import msgspec
 
-from ..api import Depth, Dropped, Recall, RecallRequest, SearchTurns, Target, TurnHit, TurnSearch
+from ..api import (
+    Depth,
+    Dropped,
+    Hit,
+    Recall,
+    RecallRequest,
+    SearchTurns,
+    Target,
+    TurnHit,
+    TurnSearch,
+)
 from ..api.limits import K_MAX, QUERY_BYTES_MAX, WINDOW_MAX
 from ..api.recall import Channel
 from ..engine import Address
@@ -17,12 +27,11 @@ from ..profile.memories import conditions
 from ..profile.ranking import Ranking, ranking_of
 from ..profile.usage import query_mark
 from .context import Context, Readable
-from .questions import Question, question_vectors
+from .questions import Asked, Question, question_vectors
 from .reads import note_reads
 
 if TYPE_CHECKING:
     from ..profile.recall import RecallContext
-    from ..profile.vectors import QueryVector
 
 __all__ = ["recall", "search"]
 
@@ -43,11 +52,10 @@ def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
             request.query, request.embedding, request.include_turns, request.explain
         )
         channels = request.channels or get_args(Channel)
-        vectors: tuple[QueryVector, ...] = ()
-        skipped = _not_asked(request)
+        asked = Asked(())
         if "vector" in channels:
-            vectors, beside = question_vectors(context, address, database, question)
-            skipped += beside
+            asked = question_vectors(context, address, database, question)
+        vectors, skipped = asked.vectors, (*_not_asked(request), *asked.dropped)
         policy = context.policies.lenient(address.namespace, address.profile)
         weights = policy.ranking_weights if request.weights is None else request.weights
         ranking = _fed(ranking_of(weights), request.feedback_weight)
@@ -67,7 +75,16 @@ def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
                     connection, request.query, vectors, request.session, request.k, inner
                 )
             dropped = (*skipped, *dropped)
-            return Recall(memories=memories, turns=turns, dropped=dropped, widened=widened, txid=0)
+            if request.scores:
+                memories = _scored(connection, memories, inner)
+            return Recall(
+                memories=memories,
+                turns=turns,
+                dropped=dropped,
+                widened=widened,
+                degraded=asked.degraded,
+                txid=0,
+            )
 
         found, txid, _ = database.read(query)
         if ranking.counts_usage or policy.counts_reads:
@@ -93,12 +110,22 @@ def search(context: Context, target: Target, request: SearchTurns) -> TurnSearch
         from ..profile.recall import search_turns
 
         question = Question(request.query, request.embedding, turns=True, explain=False)
-        vectors, _ = question_vectors(context, address, database, question)
+        vectors = question_vectors(context, address, database, question).vectors
         inner = _inner(context, address, database, context.now_ms(database))
         turns, txid, _ = database.read(
             lambda c: search_turns(c, request.query, vectors, request.session, request.k, inner)
         )
     return TurnSearch(turns=turns, txid=txid)
+
+
+def _scored(
+    connection: apsw.Connection, hits: tuple[Hit, ...], inner: RecallContext
+) -> tuple[Hit, ...]:
+    """Return hits with what each memory is worth."""
+    from ..profile.scores import scores
+
+    found = scores(connection, [hit.id for hit in hits], inner.sealer, inner.now_ms)
+    return tuple(msgspec.structs.replace(hit, scores=found.get(hit.id)) for hit in hits)
 
 
 def _check(request: RecallRequest) -> None:

@@ -17,6 +17,7 @@ from ..api import (
     Window,
 )
 from ..api.limits import BATCH_ITEMS_MAX
+from ..api.sessions import FindTurns, RemovedTurns, RemoveTurns
 from ..errors import Error, Invalid, NotFound, in_batch
 from ..profile import sessions
 from ..profile.checks import check_label
@@ -24,7 +25,7 @@ from ..profile.indexing import TURNS
 from ..profile.memories.lifecycle import end_tasks
 from .context import Context
 
-__all__ = ["append", "end", "list_page", "window"]
+__all__ = ["append", "end", "find", "list_page", "remove", "window"]
 
 
 def append(context: Context, target: Target, request: Append) -> Appended:
@@ -49,13 +50,14 @@ def append(context: Context, target: Target, request: Append) -> Appended:
             raise in_batch(error, "turns", index, count) from error
     now_ms, sealer = context.clock.now_ms(), context.sealer_of(address)
 
-    def write(connection: apsw.Connection) -> tuple[list[int], list[str]]:
-        seqs, handles = sessions.append(connection, request.session, drafts, sealer, now_ms)
-        return seqs, _store_embeddings(connection, drafts, handles)
+    def write(connection: apsw.Connection) -> tuple[list[sessions.Put], list[str]]:
+        done = sessions.append(connection, request.session, drafts, sealer, now_ms)
+        return done, _store_embeddings(connection, drafts, done)
 
     with context.writing(target) as branch:
         assert branch is not None
-        (seqs, notes), txid, _ = context.commit(branch, write, tuple[list[int], list[str]])
+        (done, notes), txid, _ = context.commit(branch, write, tuple[list[sessions.Put], list[str]])
+        seqs = [one.seq for one in done]
         if screen is not None:
             screen.record()
             notes = [*said, *notes]
@@ -70,7 +72,14 @@ def append(context: Context, target: Target, request: Append) -> Appended:
             embedded = note is None
             notes = [*notes, *filter(None, [note])]
         context.wake(branch.address)
-    return Appended(seqs=tuple(seqs), notes=tuple(notes), txid=txid, embedded=embedded)
+    return Appended(
+        seqs=tuple(seqs),
+        notes=tuple(notes),
+        txid=txid,
+        embedded=embedded,
+        handles=tuple(one.handle for one in done),
+        created=tuple(one.created for one in done),
+    )
 
 
 def window(context: Context, target: Target, request: Window) -> Turns:
@@ -82,6 +91,34 @@ def window(context: Context, target: Target, request: Window) -> Turns:
         sealer = context.sealer_of(target)
         turns, txid, _ = database.read(lambda c: sessions.window(c, request, sealer))
     return Turns(turns=turns, txid=txid)
+
+
+def find(context: Context, target: Target, request: FindTurns) -> Turns:
+    """Read turns by their handles."""
+    sessions.check_handles(request.handles)
+    with context.reading(target) as database:
+        if database is None:
+            return Turns(turns=(), txid=0)
+        sealer = context.sealer_of(target)
+        turns, txid, _ = database.read(lambda c: sessions.find(c, request.handles, sealer))
+    return Turns(turns=turns, txid=txid)
+
+
+def remove(context: Context, target: Target, request: RemoveTurns) -> RemovedTurns:
+    """Remove turns; those that are not there are left out of the answer."""
+    sessions.check_handles(request.handles)
+    check_label(request.session, "session")
+    with context.writing(target, create=False) as branch:
+        if branch is None:
+            return RemovedTurns(handles=(), txid=0)
+        sealer = context.sealer_of(target)
+        removed, txid, _ = context.commit(
+            branch,
+            lambda c: sessions.remove(c, request.handles, request.session, sealer),
+            list[int],
+        )
+        context.wake(branch.address)
+    return RemovedTurns(handles=tuple(removed), txid=txid)
 
 
 def list_page(context: Context, target: Target, request: ListSessions) -> SessionPage:
@@ -120,7 +157,7 @@ def end(context: Context, target: Target, request: EndSession) -> EndedSession:
 
 
 def _store_embeddings(
-    connection: apsw.Connection, drafts: list[sessions.TurnDraft], handles: list[int]
+    connection: apsw.Connection, drafts: list[sessions.TurnDraft], done: list[sessions.Put]
 ) -> list[str]:
     """Store the vectors callers gave; return a note for each one that was left out."""
     notes: list[str] = []
@@ -128,9 +165,9 @@ def _store_embeddings(
         return notes
     from ..profile.vectors import store_given
 
-    for index, (turn, handle) in enumerate(zip(drafts, handles, strict=True)):
-        if turn.given.embedding is not None:
-            note = store_given(connection, TURNS, handle, turn.given.embedding)
+    for index, (turn, put) in enumerate(zip(drafts, done, strict=True)):
+        if turn.given.embedding is not None and put.created:
+            note = store_given(connection, TURNS, put.handle, turn.given.embedding)
             if note:
                 notes.append(f"turns[{index}] {note}")
     return notes

@@ -6,6 +6,7 @@ import msgspec
 
 from ..api import Target
 from ..api.stats import GetStats, MemoryGroup, MemoryStats
+from ..profile.checks import check_label
 from ..profile.memories.stats import stats as count
 from .context import Context
 
@@ -16,11 +17,12 @@ _NONE = MemoryStats(
 )
 
 
-def stats(context: Context, target: Target, _request: GetStats) -> MemoryStats:
-    """Count the memories of a profile."""
+def stats(context: Context, target: Target, request: GetStats) -> MemoryStats:
+    """Count the memories of a profile, or of a project."""
+    check_label(request.project, "project")
     with context.reading(target) as database:
         if database is None:
             return _NONE
         now_ms = context.now_ms(database)
-        found, txid, _ = database.read(lambda c: count(c, now_ms))
+        found, txid, _ = database.read(lambda c: count(c, now_ms, request.project))
     return msgspec.structs.replace(found, txid=txid)

@@ -16,12 +16,18 @@ from typing import Any, NamedTuple
 import apsw
 
 from ..api import EmbedGeneration, EmbedStatus, GetEmbedding, Reembed, Reembedded, Target
-from ..api.limits import REEMBED_ROWS_MAX, WAIT_SECONDS_MAX
+from ..api.embed import EmbeddedTexts, EmbedTexts
+from ..api.limits import (
+    EMBED_TEXTS_MAX,
+    QUERY_BYTES_MAX,
+    REEMBED_ROWS_MAX,
+    WAIT_SECONDS_MAX,
+)
 from ..clock import Clock
 from ..engine import Address, Branch
-from ..errors import Denied, Error, Unconfigured
+from ..errors import Denied, Error, Invalid, Unconfigured
 from ..profile import Embedder
-from ..profile.checks import check_integer
+from ..profile.checks import check_integer, check_text
 from ..profile.generations import (
     Batch,
     Missing,
@@ -39,7 +45,16 @@ from .context import Context
 from .egress import outgoing
 from .embedding import Pause, embedded, sleep
 
-__all__ = ["FILL_IN_PASSING", "Filled", "embed_now", "fill", "fill_in_passing", "reembed", "status"]
+__all__ = [
+    "FILL_IN_PASSING",
+    "Filled",
+    "embed_now",
+    "embed_texts",
+    "fill",
+    "fill_in_passing",
+    "reembed",
+    "status",
+]
 
 # A recall embeds that many rows first, so that what was just written is found by meaning; with the
 # bundled embedder 256 rows take some 10 ms. The rest is the background's.
@@ -338,10 +353,7 @@ def reembed(context: Context, target: Target, request: Reembed) -> Reembedded:
     with context.writing(target, create=False) as branch:
         embedder = context.embedder_of(address.namespace, address.profile)
         if embedder is None:
-            reason = _why_not(context, address)
-            if context.embedder is None:
-                raise Unconfigured(f"nothing can be embedded: {reason}")
-            raise Denied(f"nothing can be embedded: {reason}")
+            raise _no_embedder(context, address)
         name = embedder.name
         if branch is None:
             return Reembedded(model=name, embedded=0, dropped=0, remaining=0, txid=0)
@@ -359,6 +371,27 @@ def reembed(context: Context, target: Target, request: Reembed) -> Reembedded:
     return Reembedded(
         model=name, embedded=done.stored, dropped=dropped, remaining=remaining, txid=txid
     )
+
+
+def embed_texts(context: Context, target: Target, request: EmbedTexts) -> EmbeddedTexts:
+    """Return the vectors of texts, by the embedder that rows get theirs from."""
+    address = context.address(target)
+    if not 1 <= len(request.texts) <= EMBED_TEXTS_MAX:
+        raise Invalid(f"texts has {len(request.texts):,}; give 1 to {EMBED_TEXTS_MAX}")
+    for text in request.texts:
+        check_text(text, "texts", QUERY_BYTES_MAX)
+    embedder = context.embedder_of(address.namespace, address.profile)
+    if embedder is None:
+        raise _no_embedder(context, address)
+    name = embedder.name
+    with outgoing(context, address, "embed", name) as spending:
+        rows = embedded(embedder, request.texts, spending, query=request.query)
+    return EmbeddedTexts(model=name, vectors=tuple(tuple(row) for row in rows.tolist()))
+
+
+def _no_embedder(context: Context, address: Address) -> Error:
+    said = f"nothing can be embedded: {_why_not(context, address)}"
+    return Unconfigured(said) if context.embedder is None else Denied(said)
 
 
 def _embed_all(work: _Work, limit: int | None, model: str | None) -> Filled:

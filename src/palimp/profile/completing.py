@@ -16,9 +16,10 @@ __all__ = ["complete"]
 def complete(connection: apsw.Connection, names: Sequence[str]) -> None:
     """Make those of `names` in a new database that a write would make; pass over all others."""
     # Asked of an import only; opening a folder does not wait for these.
-    from . import collections, documents, governed, kv, proposals, usage
+    from . import collections, documents, governed, kv, proposals, turn_keys, usage
     from .memories import dedup, states
     from .relations import tables
 
-    for part in (kv, collections, documents, proposals, states, usage, dedup, tables, governed):
+    first = (kv, collections, documents, proposals, states, usage, dedup, tables, governed)
+    for part in (*first, turn_keys):
         part.complete(connection, names)

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import apsw
 
 from ..api import ListKeys, PutValue
-from ..api.kv import OCTETS
+from ..api.kv import OCTETS, KeyValue
 from ..api.limits import (
     KV_KEY_BYTES_MAX,
+    KV_PAGE_BYTES_MAX,
     KV_SPACE_BYTES_MAX,
     KV_VALUE_BYTES_MAX,
     PAGE_MAX,
@@ -22,6 +23,7 @@ from ..api.limits import (
 )
 from ..api.wire import check_content_type
 from ..errors import Invalid
+from ..sealing import Undecipherable
 from .checks import check_integer, check_name_bytes
 from .lazy import has_table
 from .protocols import Sealer
@@ -38,6 +40,7 @@ __all__ = [
     "get",
     "has_expired_keys",
     "list_keys",
+    "list_values",
     "put",
 ]
 
@@ -161,6 +164,27 @@ def list_keys(
     ).fetchall()
     keys = tuple(key for (key,) in rows[: request.limit])
     return keys, keys[-1] if len(rows) > request.limit else None
+
+
+def list_values(
+    connection: apsw.Connection, request: ListKeys, sealer: Sealer, now_ms: int
+) -> tuple[tuple[KeyValue, ...], str | None]:
+    """Return one page of keys with what they hold, and the cursor of the next."""
+    keys, cursor = list_keys(connection, request, now_ms)
+    found: list[KeyValue] = []
+    size = 0
+    for key in keys:
+        if size > KV_PAGE_BYTES_MAX:
+            return tuple(found), found[-1].key
+        try:
+            stored = get(connection, request.ns, key, sealer, now_ms)
+        except Undecipherable:
+            found.append(KeyValue(key=key, data=b"", decryption_failed=True))
+            continue
+        if stored is not None:
+            found.append(KeyValue(key=key, data=stored.data, content_type=stored.content_type))
+            size += len(stored.data)
+    return tuple(found), cursor
 
 
 def has_expired_keys(connection: apsw.Connection, now_ms: int) -> bool:

@@ -247,15 +247,25 @@ def remove_for(connection: apsw.Connection, handles: Sequence[int]) -> None:
 
 
 def remove_of(
-    connection: apsw.Connection, *, session: str | None = None, source: str | None = None
+    connection: apsw.Connection,
+    *,
+    session: str | None = None,
+    source: str | None = None,
+    turn: int | None = None,
 ) -> int:
-    """Remove the proposals drawn from a transcript or a source; return how many there were."""
+    """Remove the proposals drawn from a transcript or a source; return how many there were.
+
+    With `turn` only those drawn from that turn of the transcript.
+    """
     if not has_table(connection, _NAME):
         return 0
     before = connection.total_changes()
     for column, value in (("session", session), ("source", source)):
         if value is not None:
-            connection.execute(f"DELETE FROM {_NAME} WHERE {column} = ?", (value,))
+            connection.execute(
+                f"DELETE FROM {_NAME} WHERE {column} = ?1 AND (?2 IS NULL OR seq = ?2)",
+                (value, turn),
+            )
     return connection.total_changes() - before
 
 

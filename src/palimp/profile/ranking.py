@@ -44,6 +44,7 @@ FACTORS = (
     "substance",
     "relation",
     "confidence",
+    "decay",
 )
 # Added to the score of a memory of the session that is asked for, and the most of such additions.
 SESSION_BOOST = 0.05

@@ -16,6 +16,7 @@ from ..sealing import SEALED, Undecipherable
 from .collections import list_names, table_of
 from .indexing import MEMORIES, TURNS, Corpus, add_entries, neighbours, remove_entries
 from .lazy import has_table
+from .memories import events
 from .protocols import Sealer
 from .relations.entities import NAME_FIELD, TABLE
 from .relations.tables import ENTITIES
@@ -57,6 +58,7 @@ _PARTS = (
     Part(TURNS.rows, "turns", ("handle",), "session || '/' || seq", ("content",), TURNS),
     Part("__palimp_proposals", "proposals", ("handle",), "id", ("text", "draft", "reason")),
     Part(ENTITIES, TABLE, ("entity",), "mark", (NAME_FIELD,)),
+    Part(events.TABLE, events.PLACE, ("seq",), events.CHANGES_IDENTITY, ("changes",)),
     Part("__palimp_kv", "kv", ("ns", "k"), _KV_IDENTITY, ("v",), data=True),
 )
 

@@ -12,11 +12,13 @@ from ..api.limits import (
     ABBREVIATION_BYTES_MAX,
     BATCH_ITEMS_MAX,
     CONTENT_BYTES_MAX,
+    LABEL_BYTES_MAX,
     PAGE_MAX,
 )
 from ..clock import parse_ms
 from ..errors import Invalid, NotFound
 from ..sealing import PLACEHOLDER, Undecipherable
+from . import turn_keys
 from .checks import (
     check_embedding,
     check_integer,
@@ -25,19 +27,30 @@ from .checks import (
     decode_json,
     encode_json,
 )
-from .indexing import TURNS, drop_vectors, reindex_around, remove_entries
+from .indexing import (
+    TURNS,
+    add_entries,
+    drop_vectors,
+    neighbours,
+    reindex_around,
+    remove_entries,
+)
 from .protocols import Sealer
 
 __all__ = [
     "TURN_COLUMNS",
+    "Put",
     "TurnDraft",
     "append",
+    "check_handles",
     "check_sessions",
     "check_window",
     "draft_turn",
     "drop_session",
     "drop_turns",
+    "find",
     "list_sessions",
+    "remove",
     "touch_session",
     "turn_fields",
     "window",
@@ -45,7 +58,8 @@ __all__ = [
 
 _SEQ_MAX = 1 << 62
 _CURSOR_DIGITS_MAX = 18
-TURN_COLUMNS = "t.session, t.seq, t.role, t.content, t.speaker, t.at, t.created_at"
+_KEYS_MAX = 4
+TURN_COLUMNS = "t.handle, t.session, t.seq, t.role, t.content, t.speaker, t.at, t.created_at"
 
 
 class TurnDraft(NamedTuple):
@@ -56,11 +70,23 @@ class TurnDraft(NamedTuple):
     at: int | None
 
 
+class Put(NamedTuple):
+    """Where a turn is: its number and handle, and whether it was appended or there by its keys."""
+
+    seq: int
+    handle: int
+    created: bool
+
+
 def draft_turn(given: TurnInput) -> TurnDraft:
     """Check one turn; raises `Invalid` naming field and limit."""
     check_text(given.role, "role", ABBREVIATION_BYTES_MAX)
     check_label(given.speaker, "speaker")
     check_embedding(given.embedding)
+    if len(given.keys) > _KEYS_MAX:
+        raise Invalid(f"the turn has {len(given.keys):,} keys, at most {_KEYS_MAX} are allowed")
+    for key in given.keys:
+        check_text(key, "keys", LABEL_BYTES_MAX)
     content = encode_json(given.content, "content", CONTENT_BYTES_MAX)
     return TurnDraft(given, content, None if given.at is None else parse_ms(given.at, "at"))
 
@@ -80,42 +106,101 @@ def append(
     turns: Sequence[TurnDraft],
     sealer: Sealer,
     now_ms: int,
-) -> tuple[list[int], list[int]]:
-    """Append turns in order; return their numbers and handles. The caller's transaction is atomic.
+) -> list[Put]:
+    """Append turns in order; return where each one is. The caller's transaction is atomic.
 
     Numbers go up by one and are not given again in this session, also not after its transcript was
-    dropped.
+    dropped. A turn that is there by one of its keys is not appended.
     """
     touch_session(connection, session, now_ms)
     last = connection.execute("SELECT last_seq FROM __palimp_sessions WHERE id = ?", (session,)).get
-    seqs, handles = [], []
-    for seq, turn in enumerate(turns, last + 1):
+    done = []
+    for turn in turns:
+        known = turn_keys.find(connection, session, turn.given.keys)
+        if known is not None:
+            handle, seq = known
+            done.append(Put(seq, handle, created=False))
+            continue
+        last += 1
         connection.execute(
             """INSERT INTO __palimp_turns (session, seq, role, speaker, content, at, created_at)
             VALUES (?, ?, ?, ?, ?, ?, ?)""",
             (
                 session,
-                seq,
+                last,
                 turn.given.role,
                 turn.given.speaker,
-                sealer.seal(turn.content, "turns", f"{session}/{seq}", "content"),
+                sealer.seal(turn.content, "turns", f"{session}/{last}", "content"),
                 turn.at,
                 now_ms,
             ),
         )
-        seqs.append(seq)
-        handles.append(connection.last_insert_rowid())
-    connection.execute(
-        "UPDATE __palimp_sessions SET last_seq = ? WHERE id = ?", (seqs[-1], session)
-    )
-    reindex_around(connection, TURNS, handles, sealer)
-    return seqs, handles
+        handle = connection.last_insert_rowid()
+        turn_keys.note(connection, session, turn.given.keys, handle)
+        done.append(Put(last, handle, created=True))
+    connection.execute("UPDATE __palimp_sessions SET last_seq = ? WHERE id = ?", (last, session))
+    reindex_around(connection, TURNS, [one.handle for one in done if one.created], sealer)
+    return done
+
+
+def find(connection: apsw.Connection, handles: Sequence[int], sealer: Sealer) -> tuple[Turn, ...]:
+    """Return the turns that are there, each once, in the order of the handles."""
+    found = []
+    for handle in dict.fromkeys(handles):
+        row: Any = connection.execute(
+            f"SELECT {TURN_COLUMNS} FROM __palimp_turns t WHERE t.handle = ?", (handle,)
+        ).fetchone()
+        if row is not None:
+            found.append(Turn(**turn_fields(row, sealer)))
+    return tuple(found)
+
+
+def remove(
+    connection: apsw.Connection, handles: Sequence[int], within: str | None, sealer: Sealer
+) -> list[int]:
+    """Remove turns of a session (None: of any); return the handles of those there were.
+
+    Their index entries and vectors go too, and what was proposed from them and quotes them. Entries
+    of neighbours are written again, because they hold their words.
+    """
+    # Not before: opening a folder does not wait for it.
+    from .proposals import remove_of
+
+    removed = []
+    for handle in dict.fromkeys(handles):
+        row: Any = connection.execute(
+            "SELECT session, seq FROM __palimp_turns WHERE handle = ?", (handle,)
+        ).fetchone()
+        if row is None or within not in (None, row[0]):
+            continue
+        before, after = neighbours(connection, TURNS, handle)
+        beside = [one for one in (before, after) if one is not None]
+        remove_entries(connection, TURNS, [handle, *beside], sealer)
+        drop_vectors(connection, TURNS, [handle], keep_given=False)
+        # Its embedded text began with this turn.
+        drop_vectors(connection, TURNS, [after] if after is not None else [], keep_given=True)
+        connection.execute("DELETE FROM __palimp_turns WHERE handle = ?", (handle,))
+        add_entries(connection, TURNS, beside, sealer)
+        session, seq = row
+        remove_of(connection, session=session, turn=seq)
+        removed.append(handle)
+    turn_keys.drop(connection, removed)
+    return removed
+
+
+def check_handles(handles: Sequence[int]) -> None:
+    """Raise `Invalid` for handles that cannot be."""
+    if not 1 <= len(handles) <= BATCH_ITEMS_MAX:
+        raise Invalid(f"handles has {len(handles):,}; give 1 to {BATCH_ITEMS_MAX:,}")
+    for handle in handles:
+        check_integer(handle, "handles", 1, _SEQ_MAX)
 
 
 def turn_fields(row: Sequence[Any], sealer: Sealer) -> dict[str, Any]:
     """Return the fields of `Turn` from a row of `TURN_COLUMNS`."""
-    session, seq, role, content, speaker, at, created_at = row
+    handle, session, seq, role, content, speaker, at, created_at = row
     fields = {
+        "handle": handle,
         "session": session,
         "seq": seq,
         "role": role,
@@ -164,6 +249,7 @@ def drop_turns(connection: apsw.Connection, session: str, sealer: Sealer) -> int
     remove_entries(connection, TURNS, handles, sealer)
     drop_vectors(connection, TURNS, handles, keep_given=False)
     connection.execute("DELETE FROM __palimp_turns WHERE session = ?", (session,))
+    turn_keys.drop(connection, handles)
     remove_of(connection, session=session)
     return len(handles)
 

@@ -110,7 +110,7 @@ def _memories(
     )
     for row in rows:
         fields = memory_fields(row, sealer)
-        said, _ = events.page(connection, GetEvents(id=fields["id"], limit=_EVENTS))
+        said, _ = events.page(connection, GetEvents(id=fields["id"], limit=_EVENTS), sealer)
         older: Any = connection.execute(
             "SELECT id FROM __palimp_memories WHERE superseded_by = ? ORDER BY handle", (row[0],)
         )
@@ -130,12 +130,12 @@ def _turns(
     connection: apsw.Connection, after: tuple[Any, ...], session: str | None, sealer: Sealer
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
     rows: Any = connection.execute(
-        f"""SELECT t.handle, {TURN_COLUMNS} FROM __palimp_turns t
+        f"""SELECT {TURN_COLUMNS} FROM __palimp_turns t
         WHERE t.handle > ? AND (?2 IS NULL OR t.session = ?2) ORDER BY t.handle""",
         (*(after or (0,)), session),
     )
-    for handle, *row in rows:
-        yield (handle,), turn_fields(row, sealer)
+    for row in rows:
+        yield (row[0],), turn_fields(row, sealer)
 
 
 def _documents(

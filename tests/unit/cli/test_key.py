@@ -52,6 +52,48 @@ def test_a_key_is_printed_once_and_listed_without_it() -> None:
         run(f"key --dialect memoria revoke {listed[0]['id']}")
 
 
+def test_a_key_of_a_tenant() -> None:
+    made = json.loads(run("key --dialect memorysync create --tenant acme --json"))
+    assert made["key"] == made["secret"]
+    assert made["key"].startswith("ms_live_")
+    assert made["detail"] == {"project": None, "environment": "production", "scopes": ["*"]}
+    words = "--environment staging --project proj_0 --scopes memory:read,memory:add --name ci"
+    secret = run(f"key --dialect memorysync create --tenant acme {words}").strip()
+    assert secret.startswith("ms_test_")
+    first, _ = json.loads(run("key --dialect memorysync list --tenant acme --json"))["credentials"]
+    assert (first["name"], first["detail"]["scopes"]) == ("ci", ["memory:read", "memory:add"])
+    assert run("key --dialect memorysync list --tenant other") == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--dialect memorysync create --user bob", "Missing option '--tenant'"),
+        ("--dialect memorysync create --tenant a --user b", "--user is not for keys of memorysync"),
+        ("--dialect memoria create --name n", "Missing option '--user'"),
+        ("--dialect memoria create --user u", "Missing option '--name'"),
+        ("--dialect memoria create --user u --name n --tenant t", "--tenant is not for keys of"),
+        ("--dialect memoria create --user u --name n --scopes s", "--scopes is not for keys of"),
+    ],
+)
+def test_an_option_of_another_dialect_is_refused(words: str, said: str) -> None:
+    found = CliRunner().invoke(cli, ["key", *words.split(), "--data", "m"])
+    assert found.exit_code == 2
+    assert said in found.output
+
+
+def test_tenants_are_made_listed_and_deleted() -> None:
+    assert run("org --dialect memorysync create acme") == "made acme\n"
+    run("key --dialect memorysync create --tenant acme")
+    assert run("org --dialect memorysync list").startswith("acme  made ")
+    assert json.loads(run("org --dialect memorysync list --json"))["tenants"][0]["name"] == "acme"
+    deleted = run("org --dialect memorysync delete acme --yes")
+    assert deleted == "deleted acme: 1 keys, 0 databases\n"
+    assert run("org --dialect memorysync list") == ""
+    with pytest.raises(Invalid, match="no tenants of dialect 'memtrace' here; give --dialect"):
+        run("org list")
+
+
 @pytest.mark.parametrize("words", ["", "--dialect memtrace", "--dialect memoturn"])
 def test_a_dialect_without_keys_is_refused_by_name(words: str) -> None:
     named = words.removeprefix("--dialect ") or "memtrace"

@@ -32,12 +32,15 @@ COMMANDS = {
     # So old that governance has something to do.
     "memories.ingest": "memory remember alice hello --kind working --observed-at 2020-01-01",
     "memories.get": "memory get alice {id}",
+    "memories.find": "memory find alice 1",
     "memories.list": "memory list alice",
     "memories.history": "memory history alice {id}",
     "recall": "memory recall alice hello",
     # Nobody has memories, so that no model is called.
     "ask": "ask nobody hello",
     "memories.annotate": "memory annotate alice {id} --importance 0.4 --tag seat",
+    "memories.tier": "lifecycle tier alice {id} warm",
+    "memories.reassign": "lifecycle reassign alice site --to shop",
     "governance.run": "governance run alice",
     "governance.reports": "governance report alice",
     "governance.report": "governance report alice {run}",
@@ -53,6 +56,7 @@ COMMANDS = {
     "memories.move": "lifecycle move alice restore --state soft_deleted --type fact",
     "lifecycle.run": "lifecycle run alice",
     "memories.events": "lifecycle events alice {id}",
+    "events.list": "lifecycle history alice",
     "memories.lineage": "lifecycle lineage alice {id}",
     "memories.feedback": "memory feedback alice {id} useful",
     "feedback.summary": "memory feedback-summary alice",
@@ -64,6 +68,9 @@ COMMANDS = {
     "relations.add": "memory relate alice {id} {other}",
     "relations.list": "memory relations alice {id}",
     "relations.remove": "memory unrelate alice {id} {other}",
+    "memories.scores": "memory scores alice {id}",
+    "clusters.list": "memory clusters alice",
+    "clusters.summarize": "memory summarize alice {id} {other}",
     "memories.forget": "memory forget alice {id}",
     "sessions.append": "session append alice s1 user hello",
     "sessions.list": "session list alice",
@@ -76,6 +83,8 @@ COMMANDS = {
     "reviews.show": "review show alice {review}",
     "reviews.merge": "review merge alice {review}",
     "lineage.forget": "lineage forget alice --session s1",
+    "sessions.find": "session find alice 1",
+    "sessions.remove": "session remove alice s1 1",
     "sessions.end": "session end alice s1",
     "documents.insert": 'docs insert alice trips {{"seat":12}}',
     "documents.index": "docs index alice trips seat",
@@ -134,6 +143,7 @@ COMMANDS = {
     "tokens.mint_namespace": "token create-ns acme",
     "databases.delete": "db delete acme--alice --yes",
     "embed.status": "embed status alice",
+    "embed.texts": "embed texts alice hello",
     "embed.reembed": "embed reembed alice",
     "policy.set_namespace": 'policy set acme --policy {{"audit":{{"enabled":true}}}}',
     "policy.get_namespace": "policy get acme",
@@ -148,6 +158,9 @@ COMMANDS = {
     "tasks.get": "fleet show {task}",
     "tasks.cancel": "fleet cancel {task}",
     "tasks.retry": "fleet retry {task}",
+    "tenants.create": "org --dialect memorysync create acme",
+    "tenants.list": "org --dialect memorysync list",
+    "tenants.delete": "org --dialect memorysync delete acme --yes",
     "credentials.create": "key --dialect memoria create --user alice --name laptop",
     "credentials.list": "key --dialect memoria list",
     "credentials.get": "key --dialect memoria show {credential}",
@@ -184,6 +197,7 @@ NO_TXID = {"branches.delete", "checkpoints.delete", "maintain"} | {
             "tasks.",
             "tokens.",
             "credentials.",
+            "tenants.",
             "plugins.",
         )
     )
@@ -254,7 +268,10 @@ def test_every_command_does_its_operation_in_json_and_names_the_txid_of_a_write(
     other = run = ""
     identity = erasure = review = proposal = task = credential = ""
     for operation, command in COMMANDS.items():
-        if operation.startswith(("tasks.", "usage.", "credentials.")) and not WITH_CATALOG:
+        if (
+            operation.startswith(("tasks.", "usage.", "credentials.", "tenants."))
+            and not WITH_CATALOG
+        ):
             continue
         called.clear()
         named = {"id": identity, "erasure": erasure, "review": review, "proposal": proposal}

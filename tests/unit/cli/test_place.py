@@ -136,6 +136,8 @@ def words(path: tuple[str, ...], folder: Path) -> list[str]:
             json = parameter.name in ("filter", "update")
             if isinstance(parameter.type, click.Choice):
                 name = parameter.type.choices[0]
+            if isinstance(parameter.type, click.types.IntParamType):
+                name = "1"
             given.append(str(folder / "file") if file else "{}" if json else name)
         elif parameter.required:
             given += [parameter.opts[0], str(folder / "out")]
@@ -143,9 +145,13 @@ def words(path: tuple[str, ...], folder: Path) -> list[str]:
             given.append("--yes")
         elif parameter.name == "out" and parameter.required:
             given += ["--out", str(folder / "out")]
-    dialect = ["--dialect", "memoria"] if path[0] == "key" else []
-    topic = ["--topic", "t"] if path[-1] == "history" else []
-    return [path[0], *dialect, *path[1:], *given, *topic]
+    dialects = {"key": "memoria", "org": "memorysync"}
+    dialect = ["--dialect", dialects[path[0]]] if path[0] in dialects else []
+    more = {
+        ("memory", "history"): ["--topic", "t"],
+        ("key", "create"): ["--user", "ann", "--name", "laptop"],
+    }
+    return [path[0], *dialect, *path[1:], *given, *more.get(path, [])]
 
 
 @pytest.mark.parametrize("path", PLACED, ids=" ".join)

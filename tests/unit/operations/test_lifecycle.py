@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 import palimp
-from palimp.api import ListMemories, Target
+from palimp.api import FindMemories, ListMemories, Target
 from palimp.api.lifecycle import (
     ArchiveMemory,
     DeleteMemory,
     GetEvents,
     HoldMemory,
+    ListEvents,
     MoveMemories,
     RestoreMemory,
 )
@@ -346,8 +347,13 @@ def test_what_is_deleted_is_hidden_from_who_may_only_write(
         ("memories.hold", HoldMemory(id=other.id)),
         ("memories.move", MoveMemories(move="archive", source="crm")),
         ("memories.list", ListMemories(state="soft_deleted")),
+        ("memories.find", FindMemories(handles=(1,), deleted=True)),
     ):
         with pytest.raises(Denied, match="needs scope admin"):
             ask(operation, request)
+    (handle,) = [memory.handle for memory in alice.list(state="soft_deleted")]
+    assert list(ask("memories.find", FindMemories(handles=(handle,)))) == []
+    assert {event.id for event in ask("events.list", ListEvents())} == {other.id}
+    assert {event.id for event in alice.lifecycle.history()} == {written.id, other.id}
     assert states(alice) == {"active": ["Sencha"], "soft_deleted": ["Oolong"]}
     assert alice.lifecycle.status(written.id).events[1].actor == writer.actor

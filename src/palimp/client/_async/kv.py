@@ -16,6 +16,7 @@ from ...api import (
     Durability,
     GotValue,
     KeyPage,
+    KeyValue,
     ListKeys,
     Options,
     ValuePut,
@@ -91,6 +92,19 @@ class AsyncKeySpaceReading:
             page: KeyPage = await client.call("kv.list", target, request, reading(how))
             for key in page:
                 yield key
+            if page.next_cursor is None:
+                return
+            request = msgspec.structs.replace(request, cursor=page.next_cursor)
+
+    async def entries(self, prefix: str = "", **how: Unpack[ReadFields]) -> AsyncIterator[KeyValue]:
+        """Iterate over the keys that begin with `prefix` and what they hold, in that order too."""
+        fields = {"ns": self.name, "prefix": prefix, "limit": PAGE_MAX, "values": True}
+        request = to_request(ListKeys, fields, "entries")
+        client, target = self.profile.client, self.profile.target
+        while True:
+            page: KeyPage = await client.call("kv.list", target, request, reading(how))
+            for entry in page.entries:
+                yield entry
             if page.next_cursor is None:
                 return
             request = msgspec.structs.replace(request, cursor=page.next_cursor)

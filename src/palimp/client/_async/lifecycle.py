@@ -9,21 +9,26 @@ from ...api import (
     ArchiveMemory,
     DeleteMemory,
     Durability,
+    EventPage,
     GetEvents,
     GetLineage,
     HoldMemory,
     Lineage,
+    ListEvents,
     MemoryEvent,
     MemoryEvents,
     MovedMemories,
     MovedMemory,
+    ProfileEvent,
     ReleaseMemory,
     RestoreMemory,
     to_request,
 )
+from ...api.annotating import Annotated, Reassign, Reassigned, SetTier
 from ...api.base import Request
 from ...api.lifecycle import AskedMethod, MemoryMove
 from ...api.limits import PAGE_MAX
+from ...api.memories import Tier
 from ...api.tasks import LifecycleRun, RunLifecycle
 from ..fields import IdLike, ListFields
 from ..inputs import move_request, options, text_id
@@ -144,6 +149,19 @@ class AsyncLifecycle:
         found: MovedMemories = await self._call("memories.move", request, None, request_id)
         return found
 
+    async def history(self) -> AsyncIterator[ProfileEvent]:
+        """Iterate over what happened to all memories of the profile, newest first."""
+        cursor = None
+        while True:
+            page: EventPage = await self._call(
+                "events.list", ListEvents(limit=PAGE_MAX, cursor=cursor)
+            )
+            for event in page.events:
+                yield event
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
     async def events(self, memory: IdLike) -> AsyncIterator[MemoryEvent]:
         """Iterate over what happened to a memory, oldest first."""
         identity, cursor = text_id(memory), None
@@ -173,6 +191,35 @@ class AsyncLifecycle:
         No call moves more than 5,000 memories of a branch: where anything was, repeat it.
         """
         done: LifecycleRun = await self._call("lifecycle.run", RunLifecycle())
+        return done
+
+    async def tier(
+        self,
+        memory: IdLike,
+        tier: Tier,
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> Annotated:
+        """Put an active memory in a tier by hand, until it is used or is found used too little."""
+        request = to_request(SetTier, {"id": text_id(memory), "tier": tier}, "tier")
+        done: Annotated = await self._call("memories.tier", request, durability, request_id)
+        return done
+
+    async def reassign(
+        self,
+        project: str,
+        *,
+        to: str | None = None,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> Reassigned:
+        """Give up to 1,000 memories of a project to another one, or to none, whatever their state.
+
+        Repeat it while the answer says that there are `more`.
+        """
+        request = to_request(Reassign, {"project": project, "to": to}, "reassign")
+        done: Reassigned = await self._call("memories.reassign", request, durability, request_id)
         return done
 
     async def _move(

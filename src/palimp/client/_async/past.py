@@ -13,8 +13,13 @@ from ...api import (
     Answered,
     Boundary,
     DocumentCollections,
+    EmbeddedTexts,
     EmbedStatus,
+    EmbedTexts,
     ExportSubject,
+    FindMemories,
+    FindTurns,
+    FoundMemories,
     GetEmbedding,
     GetMemory,
     GetProposal,
@@ -37,12 +42,14 @@ from ...api import (
     SubjectPage,
     Sync,
     Target,
+    Turns,
     VectorCollections,
     to_request,
 )
 from ...api.feedback import FeedbackSummary, SummarizeFeedback
 from ...api.kv import SPACE_DEFAULT
 from ...api.limits import K_DEFAULT, PAGE_MAX
+from ...api.scores import ScoredMemories, ScoreMemories
 from ...api.stats import GetStats, MemoryStats
 from ...clock import Clock
 from ...errors import NotFound
@@ -109,6 +116,20 @@ class AsyncReading:
         )
         return found.memory
 
+    async def find(
+        self, handles: Iterable[int], *, deleted: bool = False, **how: Unpack[ReadFields]
+    ) -> FoundMemories:
+        """Return up to 1,000 memories by their `handle`, in that order; missing ones are left out.
+
+        With `deleted`, which needs the scope `admin`, soft-deleted ones too.
+        """
+        fields = {"handles": tuple(handles), "deleted": deleted}
+        request = to_request(FindMemories, fields, "find")
+        found: FoundMemories = await self.client.call(
+            "memories.find", self.target, request, reading(how)
+        )
+        return found
+
     async def list(self, **filters: Unpack[ListFields]) -> AsyncIterator[Memory]:
         """Iterate over all memories that match, newest first, page by page."""
         fields, how = apart(filters)
@@ -121,10 +142,21 @@ class AsyncReading:
                 return
             request = msgspec.structs.replace(request, cursor=page.next_cursor)
 
-    async def stats(self, **how: Unpack[ReadFields]) -> MemoryStats:
-        """Count the memories by state, type, kind and trust, with averages of those that hold."""
+    async def scores(self, memories: Iterable[IdLike], **how: Unpack[ReadFields]) -> ScoredMemories:
+        """Compute what up to 1,000 memories are worth now: importance, decay, evidence."""
+        request = ScoreMemories(ids=tuple(text_id(memory) for memory in memories))
+        found: ScoredMemories = await self.client.call(
+            "memories.scores", self.target, request, reading(how)
+        )
+        return found
+
+    async def stats(self, *, project: str | None = None, **how: Unpack[ReadFields]) -> MemoryStats:
+        """Count the memories by state, type, kind and trust, with averages of those that hold.
+
+        With `project` only those of that project.
+        """
         found: MemoryStats = await self.client.call(
-            "memories.stats", self.target, GetStats(), reading(how)
+            "memories.stats", self.target, GetStats(project=project), reading(how)
         )
         return found
 
@@ -231,6 +263,21 @@ class AsyncReading:
     async def embed_status(self) -> EmbedStatus:
         """Return which models the rows have vectors of, and how many still wait for one."""
         found: EmbedStatus = await self.client.call("embed.status", self.target, GetEmbedding())
+        return found
+
+    async def embed_texts(self, texts: Iterable[str], *, query: bool = False) -> EmbeddedTexts:
+        """Return the vectors of 1 to 100 texts that the node's embedder makes; nothing is kept.
+
+        With `query` vectors to search with. Raises what the embedder raises.
+        """
+        request = to_request(EmbedTexts, {"texts": tuple(texts), "query": query}, "embed_texts")
+        found: EmbeddedTexts = await self.client.call("embed.texts", self.target, request)
+        return found
+
+    async def find_turns(self, handles: Iterable[int], **how: Unpack[ReadFields]) -> Turns:
+        """Return up to 1,000 turns by their `handle`, in that order; missing ones are left out."""
+        request = to_request(FindTurns, {"handles": tuple(handles)}, "find_turns")
+        found: Turns = await self.client.call("sessions.find", self.target, request, reading(how))
         return found
 
     async def sessions(self, **how: Unpack[ReadFields]) -> AsyncIterator[SessionInfo]:

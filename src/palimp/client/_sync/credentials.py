@@ -19,6 +19,14 @@ from ...api.credentials import (
     RotateCredential,
 )
 from ...api.limits import PAGE_MAX
+from ...api.tenants import (
+    CreateTenant,
+    DeleteTenant,
+    ListTenants,
+    Tenant,
+    TenantDeleted,
+    TenantPage,
+)
 from ...clock import parse_ms
 from ..fields import IdLike
 from ..inputs import text_id
@@ -47,10 +55,10 @@ class ClientKeys:
         expires_at: datetime | str | int | None = None,
         detail: Mapping[str, Any] | None = None,
     ) -> Credential:
-        """Make a key with which a client of another system (`memoria`) is its user `subject`.
+        """Make a key with which a client of another system is its user `subject`.
 
-        Its `secret` is in this answer alone. `expires_at` is a time, else it holds until it is
-        revoked.
+        That is a user of `memoria`, or a tenant of `memorysync`. Its `secret` is in this answer
+        alone. `expires_at` is a time, else it holds until it is revoked.
         """
         fields = {
             "dialect": dialect,
@@ -64,12 +72,13 @@ class ClientKeys:
         return made
 
     def credentials(
-        self, *, dialect: str | None = None, subject: str | None = None
+        self, *, dialect: str | None = None, subject: str | None = None, revoked: bool = False
     ) -> Iterator[Credential]:
-        """Iterate over the keys that were not revoked, the newest first."""
+        """Iterate over the keys, the newest first; those that were revoked where `revoked`."""
+        known = {"dialect": dialect, "subject": subject, "revoked": revoked, "limit": PAGE_MAX}
         cursor = None
         while True:
-            fields = {"dialect": dialect, "subject": subject, "limit": PAGE_MAX, "cursor": cursor}
+            fields = {**known, "cursor": cursor}
             request = to_request(ListCredentials, fields, "credentials")
             page: CredentialPage = self.call("credentials.list", Target(), request)
             for one in page.credentials:
@@ -97,3 +106,33 @@ class ClientKeys:
         """Let a key hold no more: within 5 seconds on every node."""
         request = RevokeCredential(id=text_id(credential))
         self.call("credentials.revoke", Target(), request)
+
+    def create_tenant(self, dialect: str, name: str) -> Tenant:
+        """Note a tenant of another system (`memorysync`); `Conflict` where it is there.
+
+        Its keys and memories are apart from all others'. Keys can be made without this too.
+        """
+        request = CreateTenant(dialect=dialect, name=name)
+        made: Tenant = self.call("tenants.create", Target(), request)
+        return made
+
+    def tenants(self, dialect: str) -> Iterator[Tenant]:
+        """Iterate over the tenants that were made, by name."""
+        cursor = None
+        while True:
+            request = ListTenants(dialect=dialect, limit=PAGE_MAX, cursor=cursor)
+            page: TenantPage = self.call("tenants.list", Target(), request)
+            for one in page.tenants:
+                yield one
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def delete_tenant(self, dialect: str, name: str) -> TenantDeleted:
+        """Delete a tenant with its keys, its memories and all else that is kept of it.
+
+        `NotFound` where there is nothing. Repeat it where it was interrupted.
+        """
+        request = DeleteTenant(dialect=dialect, name=name)
+        done: TenantDeleted = self.call("tenants.delete", Target(), request)
+        return done

@@ -18,6 +18,14 @@ from ...api import (
     Relation,
     to_request,
 )
+from ...api.clusters import (
+    Cluster,
+    ClusterBy,
+    ClusterPage,
+    Summarize,
+    Summarized,
+    SummaryMethod,
+)
 from ...api.limits import PAGE_DEFAULT, PAGE_MAX
 from ...api.relations import (
     AddedRelations,
@@ -34,8 +42,16 @@ from ...api.relations import (
     RemoveRelations,
     UnlinkedPage,
 )
-from ..fields import EntityLike, IdLike, ReadFields
-from ..inputs import entity_inputs, listed_requests, options, reading, text_id
+from ..fields import ClusterFields, EntityLike, IdLike, ReadFields
+from ..inputs import (
+    apart,
+    clusters_request,
+    entity_inputs,
+    listed_requests,
+    options,
+    reading,
+    text_id,
+)
 
 if TYPE_CHECKING:
     from .past import Reading
@@ -104,6 +120,25 @@ class RelationsReading:
         page: UnlinkedPage = self._call("entities.unlinked", request, reading(how))
         return page
 
+    def clusters(
+        self, *, by: ClusterBy = "key", min_size: int = 2, **filters: Unpack[ClusterFields]
+    ) -> Iterator[Cluster]:
+        """Iterate over memories that belong together, the newest first; filters as in `list`.
+
+        By `key`: those with the same `extracted_key`, one after the other. By `relations`: those
+        that relations connect.
+        """
+        given, how = apart(filters)
+        fields = {"by": by, "min_size": min_size, "limit": PAGE_MAX}
+        request = clusters_request(fields, given)
+        while True:
+            page: ClusterPage = self._call("clusters.list", request, how)
+            for cluster in page:
+                yield cluster
+            if page.next_cursor is None:
+                return
+            request = msgspec.structs.replace(request, cursor=page.next_cursor)
+
     def _call(self, operation: str, request: Any, how: Options = NO_OPTIONS) -> Any:
         return self.profile.client.call(operation, self.profile.target, request, how)
 
@@ -169,6 +204,35 @@ class Relations(RelationsReading):
         request = to_request(RemoveRelations, fields, "remove")
         how = options(durability, request_id)
         done: RemovedRelations = self._call("relations.remove", request, how)
+        return done
+
+    def summarize(
+        self,
+        memories: Iterable[IdLike] = (),
+        *,
+        cluster: Cluster | int | None = None,
+        by: ClusterBy = "key",
+        method: SummaryMethod = "auto",
+        lossless: bool = True,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> Summarized:
+        """Sum up 2 to 1,000 memories, or a cluster, in a memory that is derived from them.
+
+        A language model writes it, or it is put together of their most central sentences. With
+        `lossless` no name and no number is lost. Made again of the same, it replaces the one
+        before. Raises `Invalid` for memories of several projects or environments.
+        """
+        fields: dict[str, Any] = {
+            "ids": tuple(text_id(one) for one in memories),
+            "cluster": cluster.id if isinstance(cluster, Cluster) else cluster,
+            "by": cluster.by if isinstance(cluster, Cluster) else by,
+            "method": method,
+            "lossless": lossless,
+        }
+        request = to_request(Summarize, fields, "summarize")
+        how = options(durability, request_id)
+        done: Summarized = self._call("clusters.summarize", request, how)
         return done
 
     def link(

@@ -13,6 +13,8 @@ from ...api import (
     EndedSession,
     EndSession,
     Options,
+    RemovedTurns,
+    RemoveTurns,
     TurnInput,
     Turns,
     TurnSearch,
@@ -84,12 +86,16 @@ class Session(Transcript):
         speaker: str | None = None,
         at: Time | None = None,
         embedding: Sequence[float] | None = None,
+        keys: Sequence[str] = (),
         wait: Wait | None = None,
         durability: Durability | None = None,
         request_id: str | None = None,
     ) -> Appended:
-        """Append one turn; `content` is text or any JSON. Its number is in `.seq`."""
-        fields = {"speaker": speaker, "at": at, "embedding": embedding}
+        """Append one turn; `content` is text or any JSON. Its number is in `.seq`.
+
+        Where a turn of the session has one of `keys` it is not appended: that one is meant.
+        """
+        fields = {"speaker": speaker, "at": at, "embedding": embedding, "keys": tuple(keys)}
         said = turn(role, content, fields)
         return self.extend([said], wait=wait, durability=durability, request_id=request_id)
 
@@ -109,6 +115,23 @@ class Session(Transcript):
         request = append_request(self.name, turns, wait)
         how = options(durability, request_id)
         done: Appended = self._call("sessions.append", request, how)
+        return done
+
+    def remove(
+        self,
+        handles: Iterable[int],
+        *,
+        durability: Durability | None = None,
+        request_id: str | None = None,
+    ) -> RemovedTurns:
+        """Remove up to 1,000 turns of this session by their `handle`; what is not there is not.
+
+        Their numbers are not given again.
+        """
+        fields = {"handles": tuple(handles), "session": self.name}
+        request = to_request(RemoveTurns, fields, "remove")
+        how = options(durability, request_id)
+        done: RemovedTurns = self._call("sessions.remove", request, how)
         return done
 
     def end(

@@ -42,10 +42,20 @@ def _memoria(api: Api, limits: Limits) -> Dialect:
     return Later(make)
 
 
+def _memorysync(api: Api, limits: Limits) -> Dialect:
+    def make() -> Dialect:
+        from .memorysync import MemorySync
+
+        return MemorySync(api, limits)
+
+    return Later(make)
+
+
 # By the word under which each is mounted.
 DIALECTS: dict[str, Callable[[Api, Limits], Dialect]] = {
     "memoturn": Memoturn,
     "memoria": _memoria,
+    "memorysync": _memorysync,
 }
 
 

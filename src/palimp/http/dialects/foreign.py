@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
@@ -23,7 +23,10 @@ from ...operations import Principal
 from ..api import Api
 from ..messages import Receive, Scope, Send, send_answer
 
-__all__ = ["Asked", "Foreign", "Reply", "Route", "Table", "detail", "status_of", "wrong"]
+if TYPE_CHECKING:
+    from ..spool import Spool
+
+__all__ = ["Asked", "Foreign", "Reply", "Route", "Table", "Who", "detail", "status_of", "wrong"]
 
 C = TypeVar("C")
 
@@ -48,7 +51,10 @@ class Route(NamedTuple):
     """One route: what it is, who reaches it, what carries it out, and how it is tested.
 
     `status` is that of success. A `refusal` is the reason why it is not carried out at all (501).
-    The handler of a `raw` one reads its body by itself, whatever it is.
+    The handler of a `raw` one reads its body by itself, whatever it is. `needs` is what the caller
+    must be allowed to, in the dialect's words. The body is of type `takes`, and has at most
+    `bytes_max` bytes (None: as many as the dialect takes); of another type than JSON it is handed
+    over as a `Spool`.
     """
 
     method: str
@@ -59,6 +65,9 @@ class Route(NamedTuple):
     status: int = 200
     refusal: str | None = None
     raw: bool = False
+    needs: str = ""
+    takes: str = JSON_TYPE
+    bytes_max: int | None = None
 
 
 class Table:
@@ -93,7 +102,17 @@ class Table:
 class Asked:
     """One request as it came."""
 
-    __slots__ = ("client", "headers", "method", "path", "query_string", "route", "values")
+    __slots__ = (
+        "client",
+        "extra",
+        "headers",
+        "id",
+        "method",
+        "path",
+        "query_string",
+        "route",
+        "values",
+    )
 
     def __init__(self, scope: Scope) -> None:
         self.method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
@@ -101,6 +120,10 @@ class Asked:
         self.query_string: bytes = scope["query_string"]
         self.headers: Mapping[str, str] = {}
         self.client = "-"
+        # By what the request is known in the log.
+        self.id = ""
+        # Headers of the answer, also where it is an error.
+        self.extra: dict[str, str] = {}
         self.route: Route | None = None
         self.values: dict[str, str] = {}
 
@@ -121,6 +144,8 @@ class Foreign(ABC, Generic[C]):
 
     name: str
     bytes_max: int
+    # Whether `GET /health` says that the process lives, whatever goes on; else it is a route.
+    says_alive = True
 
     def __init__(self, api: Api, routes: Iterable[Route]) -> None:
         self.api = api
@@ -129,7 +154,8 @@ class Foreign(ABC, Generic[C]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; where it is asked whether the process lives, whatever goes on."""
-        if scope["method"] in ("GET", "HEAD") and _path(scope) == _ALIVE:
+        alive = self.says_alive and scope["method"] in ("GET", "HEAD")
+        if alive and _path(scope) == _ALIVE:
             await send_answer(send, _answer(Reply(200, "ok")))
             return
         await self.api(scope, receive, send, _Exchange(self, scope))
@@ -145,7 +171,7 @@ class Foreign(ABC, Generic[C]):
     def call(self, asked: Asked, caller: C, body: Any) -> Any:
         """Return what the handler is given; `body` is the JSON that came, or None."""
 
-    def refused(self, error: Error) -> Answer:
+    def refused(self, error: Error, asked: Asked) -> Answer:  # noqa: ARG002 - others use it
         """Return an error in the dialect's shape."""
         return detail(error)
 
@@ -183,37 +209,55 @@ class _Exchange(Generic[C]):
     @property
     def bytes_max(self) -> int:
         """How large its body may be."""
-        return self._app.bytes_max
+        route = self._asked.route
+        own = None if route is None else route.bytes_max
+        return self._app.bytes_max if own is None else own
+
+    @property
+    def spooled(self) -> bool:
+        """Whether its body goes into a file as it comes: what is no JSON is files."""
+        route = self._asked.route
+        return route is not None and route.takes != JSON_TYPE
+
+    def named(self, request: str) -> None:
+        """Hear by what id the request is known."""
+        self._asked.id = request
 
     def match(self, headers: Mapping[str, str], client: str) -> None:
-        """Find its route, and refuse a body that is no JSON."""
+        """Find its route, and refuse a body of another type."""
         asked = self._asked
         asked.headers, asked.client = headers, client
         asked.route, asked.values = self._app.table.match(asked.method, asked.path)
-        _check_type(asked.method, headers)
+        _check_type(asked.method, headers, asked.route.takes)
 
     def admit(self) -> Principal:
         """Return who asks."""
         self._caller, principal, self.where = self._app.admit(self._asked)
         return principal
 
-    def work(self, body: bytes) -> Answer:
+    def work(self, body: bytes | Spool) -> Answer:
         """Carry it out."""
         route, caller = self._asked.route, self._caller
         assert route is not None
         assert caller is not None
         if route.refusal is not None:
-            return _json(_NOT_IMPLEMENTED, {"detail": route.refusal})
+            raise wrong(route.refusal, _NOT_IMPLEMENTED)
         assert route.handler is not None
-        given = body if route.raw else _decoded(body)
+        given = body if route.raw or not isinstance(body, bytes) else _decoded(body)
         call = self._app.call(self._asked, caller, given)
         done = route.handler(call)
         self._app.done(self._asked, caller)
-        return _answer(done if isinstance(done, Reply) else Reply(route.status, done))
+        return self._stamped(
+            _answer(done if isinstance(done, Reply) else Reply(route.status, done))
+        )
 
     def refused(self, error: Error) -> Answer:
         """Return an error in the dialect's shape."""
-        return self._app.refused(error)
+        return self._stamped(self._app.refused(error, self._asked))
+
+    def _stamped(self, answer: Answer) -> Answer:
+        more = self._asked.extra
+        return answer._replace(headers={**answer.headers, **more}) if more else answer
 
 
 def wrong(message: str, status: int = _WRONG_FIELD, **details: Any) -> Invalid:
@@ -258,8 +302,8 @@ def _json(status: int, body: Any, headers: Mapping[str, str] | None = None) -> A
     return Answer(status, {"content-type": JSON_TYPE, **(headers or {})}, msgspec.json.encode(body))
 
 
-def _check_type(method: str, headers: Mapping[str, str]) -> None:
-    """Refuse a body that does not say that it is JSON (415).
+def _check_type(method: str, headers: Mapping[str, str], takes: str) -> None:
+    """Refuse a body that does not say that it is JSON, or what else the route takes (415).
 
     Also one that does not say what it is, and from a browser none at all: a page of any origin can
     make it send those.
@@ -268,8 +312,10 @@ def _check_type(method: str, headers: Mapping[str, str]) -> None:
     if empty and (method == "GET" or "origin" not in headers):
         return
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != JSON_TYPE:
-        raise wrong(f"the body must be {JSON_TYPE}, not {kind[:80]!r}", _WRONG_TYPE)
+    if kind != takes:
+        raise wrong(f"the body must be {takes}, not {kind[:80]!r}", _WRONG_TYPE)
+    if takes != JSON_TYPE and "origin" in headers:
+        raise wrong(f"{takes} is not taken from a page in a browser", _WRONG_TYPE)
     coding = headers.get("content-encoding", "identity").lower()
     if coding != "identity":
         raise wrong(f"the body is coded as {coding[:80]!r}; send it as it is", _WRONG_TYPE)

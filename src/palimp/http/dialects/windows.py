@@ -42,6 +42,17 @@ class Windows:
                 self._counts.popitem(last=False)
         return wait
 
+    def wait(self, key: str) -> float:
+        """Return in how many seconds one request will fit, 0 for at once; counts none."""
+        if not self.requests:
+            return 0.0
+        number, offset = divmod(self._clock.monotonic(), self.seconds)
+        with self._lock:
+            known, here, before = self._counts.get(key, (int(number), 0, 0))
+        if known != number:
+            here, before = 0, here if known == number - 1 else 0
+        return self._wait(here, before, offset)
+
     def _wait(self, here: int, before: int, offset: float) -> float:
         room = self.requests - here - 1
         share = before * (1 - offset / self.seconds)

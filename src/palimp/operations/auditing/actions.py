@@ -17,8 +17,10 @@ __all__ = [
     "RELATED",
     "SENT",
     "SWEPT",
+    "TENANT_DELETED",
     "UNASKED",
     "UNREADABLE",
+    "UNSCOPED",
     "Action",
     "counts",
 ]
@@ -40,6 +42,8 @@ ACTIONS: dict[str, Action] = {
     "memories.ingest": Action("memory.ingest"),
     "memories.supersede": Action("memory.supersede"),
     "memories.annotate": Action("memory.annotate"),
+    "memories.tier": Action("memory.tier"),
+    "memories.reassign": Action("memory.reassign"),
     "memories.forget": Action("memory.forget"),
     "memories.feedback": Action("memory.feedback"),
     "governance.run": Action("governance.run"),
@@ -50,8 +54,10 @@ ACTIONS: dict[str, Action] = {
     "governance.report": Action("governance.report", read=True),
     "governance.status": Action("governance.status", read=True),
     "memories.get": Action("memory.get", read=True),
+    "memories.scores": Action("memory.scores", read=True),
     "memories.stats": Action("memory.stats", read=True),
     "feedback.summary": Action("memory.feedback_summary", read=True),
+    "memories.find": Action("memory.find", read=True),
     "memories.list": Action("memory.list", read=True),
     "memories.history": Action("memory.history", read=True),
     "memories.archive": Action("memory.archive"),
@@ -62,6 +68,7 @@ ACTIONS: dict[str, Action] = {
     "memories.move": Action("memory.move"),
     "lifecycle.run": Action("memory.lifecycle_run"),
     "memories.events": Action("memory.events", read=True),
+    "events.list": Action("memory.all_events", read=True),
     "memories.lineage": Action("memory.lineage", read=True),
     "relations.add": Action("relation.add"),
     "relations.remove": Action("relation.remove"),
@@ -69,10 +76,14 @@ ACTIONS: dict[str, Action] = {
     "entities.link": Action("entity.link"),
     "entities.list": Action("entity.list", read=True),
     "entities.unlinked": Action("entity.unlinked", read=True),
+    "clusters.list": Action("cluster.list", read=True),
+    "clusters.summarize": Action("memory.summarize"),
     "recall": Action("memory.recall", read=True),
     "ask": Action("memory.ask", read=True),
     "sessions.end": Action("memory.session_end"),
     "sessions.append": Action("session.append"),
+    "sessions.remove": Action("session.remove"),
+    "sessions.find": Action("session.find", read=True),
     "sessions.list": Action("session.list", read=True),
     "sessions.window": Action("session.window", read=True),
     "sessions.search": Action("session.search", read=True),
@@ -140,6 +151,7 @@ ACTIONS: dict[str, Action] = {
     "policy.get_namespace": Action("policy.get", read=True),
     "policy.get_profile": Action("policy.get", read=True),
     "embed.reembed": Action("embed.reembed"),
+    "embed.texts": Action("embed.texts", read=True),
     "embed.status": Action("embed.status", read=True),
     "keys.profiles": Action("keys.list", read=True),
     "keys.rotate": Action("keys.rotate", always=True),
@@ -166,6 +178,8 @@ DROPPED = "audit.dropped"
 REDACTION = "redaction"
 # A row that was sealed could not be read; once for each row and version of the key.
 UNREADABLE = "fields.unreadable"
+# A client of MemorySync named no project, and its tenant has some.
+UNSCOPED = "scope.missing_project"
 # What left for a model, by what it was given for.
 SENT = {"embed": "egress.embed", "extract": "egress.extract", "ask": "egress.ask"}
 # What lets a client of another system in, in the namespace that has its profile.
@@ -174,6 +188,9 @@ ISSUED = {
     "rotate": "credential.rotate",
     "revoke": "credential.revoke",
 }
+
+# A tenant of another system with all that was theirs, in each of its namespaces.
+TENANT_DELETED = "tenant.delete"
 
 _NO_NAMESPACE = "it is about the whole store, and an event belongs to one namespace"
 EXEMPT: dict[str, str] = {
@@ -186,6 +203,8 @@ EXEMPT: dict[str, str] = {
     **dict.fromkeys(("tasks.list", "tasks.get", "tasks.cancel", "tasks.retry"), _NO_NAMESPACE),
     "tasks.create": f"{_NO_NAMESPACE}; what it does to each profile is recorded there",
     **dict.fromkeys(("credentials.list", "credentials.get"), _NO_NAMESPACE),
+    **dict.fromkeys(("tenants.create", "tenants.list"), _NO_NAMESPACE),
+    "tenants.delete": f"{_NO_NAMESPACE}; it is recorded as tenant.delete where its databases were",
     **{
         f"credentials.{what}": f"{_NO_NAMESPACE}; it is recorded as {name} where the key reaches"
         for what, name in ISSUED.items()

@@ -5,7 +5,16 @@ from __future__ import annotations
 from .draft import Draft, draft
 from .filters import Conditions, conditions
 from .lifecycle import expire_tasks, forget, has_expired
-from .read import check_history, check_list, count_memories, get_memory, history, list_memories
+from .read import (
+    check_history,
+    check_list,
+    count_memories,
+    find_memories,
+    find_purged,
+    get_memory,
+    history,
+    list_memories,
+)
 from .rows import memories_by_id
 from .write import Outcome, Writer, ingest, supersede, take_place
 
@@ -20,6 +29,8 @@ __all__ = [
     "count_memories",
     "draft",
     "expire_tasks",
+    "find_memories",
+    "find_purged",
     "forget",
     "get_memory",
     "has_expired",

@@ -18,7 +18,8 @@ from .holds import refuse_held
 
 __all__ = ["Annotation", "annotate", "annotation"]
 
-_COLUMNS = ("metadata", "tags", "importance", "confidence", "trust")
+_COLUMNS = ("metadata", "tags", "importance", "confidence", "trust", "source")
+_JSON = ("metadata", "tags")
 
 
 class Annotation(NamedTuple):
@@ -37,6 +38,7 @@ def annotation(given: Annotate, flags: tuple[str, ...] = ()) -> Annotation:
     check_share(given.importance, "importance")
     check_share(given.confidence, "confidence")
     check_label(given.trust, "trust", ABBREVIATION_BYTES_MAX)
+    check_label(given.source, "source")
     values = {name: getattr(given, name) for name in _COLUMNS if getattr(given, name) is not None}
     if not values:
         raise Invalid(f"nothing is said about {given.id!r:.80}; give {', '.join(_COLUMNS)}")
@@ -97,7 +99,18 @@ def annotate(
     fields = ", ".join(changed)
     event = events.Event(handle, given.id, "annotated", act.now_ms, act.actor, reason=fields)
     events.add(connection, event)
+    changes = {
+        name: (_value(name, said[name]), _value(name, given.values[name])) for name in changed
+    }
+    events.note_changes(connection, given.id, changes, sealer)
     return True
+
+
+def _value(name: str, stored: Any) -> Any:
+    """Return a value as callers know it; what cannot be read is shown as nothing."""
+    if name in _JSON:
+        return decode_json(stored) if stored else None
+    return stored
 
 
 def _opened(stored: str | bytes | None, identity: str, sealer: Sealer) -> str | None:

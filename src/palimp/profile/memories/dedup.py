@@ -23,7 +23,7 @@ from ..protocols import Sealer
 from .draft import Draft
 from .rows import read_memories
 
-__all__ = ["complete", "drop", "keys_of", "note", "put", "replaced", "same"]
+__all__ = ["complete", "drop", "keys_of", "move", "note", "put", "replaced", "same"]
 
 _NAME = "__palimp_dedup"
 _TABLE = f"""CREATE TABLE {_NAME} (
@@ -100,6 +100,18 @@ def put(connection: apsw.Connection, keys: Sequence[tuple[Any, ...]], handle: in
             ON CONFLICT DO UPDATE SET handle = excluded.handle, at = excluded.at""",
             (*key, handle, at),
         )
+
+
+def move(connection: apsw.Connection, handle: int, project: str | None) -> None:
+    """Let the keys of a memory mean it in another project, unless they mean one there already."""
+    if not has_table(connection, _NAME):
+        return
+    connection.execute(
+        f"UPDATE OR IGNORE {_NAME} SET project = ? WHERE handle = ?", (project or "", handle)
+    )
+    connection.execute(
+        f"DELETE FROM {_NAME} WHERE handle = ? AND project != ?", (handle, project or "")
+    )
 
 
 def drop(connection: apsw.Connection, handle: int) -> None:

@@ -6,17 +6,32 @@ nothing here; those events are made when they are read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import apsw
+import msgspec
 
 from ...api.lifecycle import DeletionMethod, EventKind, GetEvents, MemoryEvent, MemoryState
 from ...api.limits import PAGE_MAX
 from ...errors import Invalid
-from ..checks import check_integer
+from ..checks import check_integer, decode_json
 from ..lazy import has_table
+from ..protocols import Sealer, Undecipherable
 
-__all__ = ["TABLE", "TABLES", "Event", "add", "blank", "check_events", "page"]
+__all__ = [
+    "CHANGES_IDENTITY",
+    "PLACE",
+    "TABLE",
+    "TABLES",
+    "Event",
+    "add",
+    "blank",
+    "changes_of",
+    "check_events",
+    "note_changes",
+    "page",
+]
 
 _CURSOR_DIGITS_MAX = 18
 TABLE = "__palimp_events"
@@ -24,12 +39,17 @@ TABLES = (
     f"""CREATE TABLE {TABLE} (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, handle INTEGER NOT NULL, id TEXT NOT NULL,
     event TEXT NOT NULL, at INTEGER NOT NULL, actor TEXT, before TEXT, after TEXT, method TEXT,
-    reason TEXT) STRICT""",
+    reason TEXT, changes ANY) STRICT""",
     f"CREATE INDEX {TABLE}_id ON {TABLE} (id, seq)",
     f"CREATE INDEX {TABLE}_handle ON {TABLE} (handle)",
 )
 _COLUMNS = "handle, id, event, at, actor, before, after, method, reason"
 _ADD = f"INSERT INTO {TABLE} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+# Under which name, and as whose, the values of changes are sealed: they are words of the memory.
+PLACE = "events"
+CHANGES_IDENTITY = "id || '/' || seq"
 
 
 class Event(NamedTuple):
@@ -51,9 +71,39 @@ def add(connection: apsw.Connection, event: Event) -> None:
     connection.execute(_ADD, event)
 
 
+def note_changes(
+    connection: apsw.Connection,
+    identity: str,
+    changes: Mapping[str, tuple[Any, Any]],
+    sealer: Sealer,
+) -> None:
+    """Keep the old and new values of what was changed with the event that was added last."""
+    seq = connection.last_insert_rowid()
+    text = msgspec.json.encode(changes).decode()
+    connection.execute(
+        f"UPDATE {TABLE} SET changes = ? WHERE seq = ?",
+        (sealer.seal(text, PLACE, f"{identity}/{seq}", "changes"), seq),
+    )
+
+
+def changes_of(
+    identity: str, seq: int, stored: str | bytes | None, sealer: Sealer
+) -> dict[str, tuple[Any, Any]] | None:
+    """Return old and new values by field; None where there are none, or none can be read."""
+    if stored is None:
+        return None
+    try:
+        text = sealer.unseal(stored, PLACE, f"{identity}/{seq}", "changes")
+    except Undecipherable:
+        return None
+    return {name: tuple(values) for name, values in decode_json(text).items()}
+
+
 def blank(connection: apsw.Connection, handle: int) -> None:
     """Remove the words of the events of a memory that is purged; that they happened stays."""
-    connection.execute(f"UPDATE {TABLE} SET reason = NULL WHERE handle = ?", (handle,))
+    connection.execute(
+        f"UPDATE {TABLE} SET reason = NULL, changes = NULL WHERE handle = ?", (handle,)
+    )
 
 
 def check_events(request: GetEvents) -> None:
@@ -63,20 +113,26 @@ def check_events(request: GetEvents) -> None:
 
 
 def page(
-    connection: apsw.Connection, request: GetEvents
+    connection: apsw.Connection, request: GetEvents, sealer: Sealer
 ) -> tuple[tuple[MemoryEvent, ...], str | None]:
     """Return one page of events, oldest first, and the cursor of the next."""
     own = _own(connection, request.id) if request.cursor is None else []
     if not has_table(connection, TABLE):
         return tuple(own), None
     rows: list[Any] = connection.execute(
-        f"""SELECT seq, event, at, actor, before, after, method, reason FROM {TABLE}
+        f"""SELECT seq, changes, event, at, actor, before, after, method, reason FROM {TABLE}
         WHERE id = ? AND seq > ? ORDER BY seq LIMIT ?""",
         (request.id, _cursor(request.cursor), request.limit + 1),
     ).fetchall()
     kept = rows[: request.limit]
     names = ("event", "at", "actor", "before", "after", "method", "reason")
-    found = [MemoryEvent(**dict(zip(names, row[1:], strict=True))) for row in kept]
+    found = [
+        MemoryEvent(
+            **dict(zip(names, row, strict=True)),
+            changes=changes_of(request.id, seq, changes, sealer),
+        )
+        for seq, changes, *row in kept
+    ]
     more = len(rows) > request.limit
     # By time, and what the row says of itself before what happened within the same millisecond.
     ordered = sorted([*own, *found], key=lambda event: event.at) if own else found

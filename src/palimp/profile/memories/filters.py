@@ -54,7 +54,8 @@ def conditions(filters: Filters, now_ms: int, *, deleted: bool = False) -> Condi
         _refuse_state(filters.state)
     if not filters.include_superseded:
         parts.append("m.superseded_at IS NULL")
-    for column, values in (("type", filters.types), ("kind", filters.kinds)):
+    several = (("type", filters.types), ("kind", filters.kinds), ("source", filters.sources))
+    for column, values in several:
         if len(values) > FILTER_VALUES_MAX:
             raise Invalid(
                 f"{column}s has {len(values):,} values, at most {FILTER_VALUES_MAX:,} are allowed"
@@ -71,6 +72,8 @@ def conditions(filters: Filters, now_ms: int, *, deleted: bool = False) -> Condi
             check_label(value, column)
             parts.append(f"m.{column} = :{column}")
             parameters[column] = value
+    if filters.project_or_none is not None:
+        _project_or_none(filters, parts, parameters)
     _time_range(filters, parts, parameters)
     if filters.importance_min is not None:
         parts.append("m.importance >= :importance_min")
@@ -81,6 +84,8 @@ def conditions(filters: Filters, now_ms: int, *, deleted: bool = False) -> Condi
         check_label(tag, f"tags[{place}]")
         parts.append(f"EXISTS (SELECT 1 FROM json_each(m.tags) WHERE value = :tag{place})")
         parameters[f"tag{place}"] = tag
+    if filters.tags_any:
+        _tags_any(filters.tags_any, parts, parameters)
     _flags(filters.flags, parts, parameters)
     if filters.tier is not None:
         if filters.tier not in TIERS:
@@ -104,6 +109,24 @@ def _refuse_state(state: str) -> None:
     raise Invalid(
         f"state is {state!r:.80}; give {', '.join(_SEEN)}, or to a listing {' or '.join(_DELETED)}"
     )
+
+
+def _project_or_none(filters: Filters, parts: list[str], parameters: dict[str, Any]) -> None:
+    check_label(filters.project_or_none, "project_or_none")
+    if filters.project is not None:
+        raise Invalid("give project, which leaves out what has none, or project_or_none, not both")
+    parts.append("(m.project = :project_or_none OR m.project IS NULL)")
+    parameters["project_or_none"] = filters.project_or_none
+
+
+def _tags_any(tags: tuple[str, ...], parts: list[str], parameters: dict[str, Any]) -> None:
+    if len(tags) > TAGS_MAX:
+        raise Invalid(f"tags_any has {len(tags):,} values, at most {TAGS_MAX} are allowed")
+    for place, tag in enumerate(tags):
+        check_label(tag, f"tags_any[{place}]")
+        parameters[f"any_tag{place}"] = tag
+    names = ", ".join(f":any_tag{place}" for place in range(len(tags)))
+    parts.append(f"EXISTS (SELECT 1 FROM json_each(m.tags) WHERE value IN ({names}))")
 
 
 def _flags(flags: tuple[str, ...], parts: list[str], parameters: dict[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
@@ -19,6 +21,8 @@ __all__ = [
     "check_history",
     "check_list",
     "count_memories",
+    "find_memories",
+    "find_purged",
     "get_memory",
     "history",
     "list_memories",
@@ -56,6 +60,41 @@ def get_memory(connection: apsw.Connection, identity: str, sealer: Sealer, now_m
         raise NotFound(f"no memory {identity}; it was forgotten, has expired or never existed")
     fields = memory_fields(row, sealer)
     return Memory(**fields, supersedes=_supersedes(connection, row[0]))
+
+
+def find_memories(
+    connection: apsw.Connection,
+    handles: Sequence[int],
+    sealer: Sealer,
+    now_ms: int,
+    *,
+    deleted: bool,
+) -> tuple[Memory, ...]:
+    """Return the memories with these handles in their order; missing ones are left out."""
+    # Not before: opening a folder does not wait for it.
+    from ..lazy import has_table
+
+    tables = ["__palimp_memories"]
+    if deleted and has_table(connection, _DELETED):
+        tables.append(_DELETED)
+    wanted = dict.fromkeys(handles)
+    bound = {"handles": json.dumps(list(wanted)), "now": now_ms}
+    found: dict[int, Memory] = {}
+    for table in tables:
+        rows: list[Any] = connection.execute(
+            f"""SELECT {MEMORY_COLUMNS} FROM {table} m
+            WHERE m.handle IN (SELECT value FROM json_each(:handles)) AND {_PRESENT}""",
+            bound,
+        ).fetchall()
+        found |= {row[0]: memory_of(row, sealer) for row in rows}
+    return tuple(found[handle] for handle in wanted if handle in found)
+
+
+def find_purged(connection: apsw.Connection, handles: Sequence[int]) -> dict[int, str]:
+    """Return by handle the ids of those that were purged."""
+    from .states import purged_ids
+
+    return purged_ids(connection, handles)
 
 
 def list_memories(

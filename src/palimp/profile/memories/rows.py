@@ -35,7 +35,6 @@ def memory_fields(row: Sequence[Any], sealer: Sealer) -> dict[str, Any]:
     Of a row that cannot be read all is there but what was sealed.
     """
     fields = {name: value for name, value in zip(_NAMES, row, strict=True) if value is not None}
-    del fields["handle"]
     try:
         _unseal(fields, sealer)
     except Undecipherable:

@@ -50,6 +50,7 @@ __all__ = [
     "moved",
     "note_arrived",
     "prepare",
+    "purged_ids",
     "release",
     "revived",
     "shelved",
@@ -179,6 +180,18 @@ def find(connection: apsw.Connection, identity: str, now_ms: int) -> Found | Non
             {"id": identity, "now": now_ms},
         ).fetchone()
     return None if row is None else Found(*row)
+
+
+def purged_ids(connection: apsw.Connection, handles: Sequence[int]) -> dict[int, str]:
+    """Return by handle the ids of memories of which nothing else is left."""
+    if not has_table(connection, TABLE):
+        return {}
+    rows: list[Any] = connection.execute(
+        f"""SELECT handle, id FROM {TABLE} WHERE purged_at IS NOT NULL
+        AND handle IN (SELECT value FROM json_each(?))""",
+        (msgspec.json.encode(handles).decode(),),
+    ).fetchall()
+    return dict(rows)
 
 
 def change(

@@ -16,7 +16,9 @@ __all__ = ["stats"]
 
 _GROUPS_MAX = 100
 _MONTH_MS = 30 * 86_400_000
-_PRESENT = "(m.expires_at IS NULL OR m.expires_at > :now)"
+_PRESENT = (
+    "(m.expires_at IS NULL OR m.expires_at > :now) AND (:project IS NULL OR m.project = :project)"
+)
 _HOLDS = f"m.state = 'active' AND m.superseded_at IS NULL AND {_PRESENT}"
 
 
@@ -42,15 +44,15 @@ class _Sums(NamedTuple):
         )
 
 
-def stats(connection: apsw.Connection, now_ms: int) -> MemoryStats:
-    """Count the memories; the txid is set by the caller."""
+def stats(connection: apsw.Connection, now_ms: int, project: str | None = None) -> MemoryStats:
+    """Count the memories, of one project or all; the txid is set by the caller."""
     rows: list[Any] = connection.execute(
         f"""SELECT m.state, m.superseded_at IS NULL, m.type, m.kind, m.trust,
         min(m.created_at), max(m.created_at), count(*),
         total(m.importance), count(m.importance), total(m.confidence), count(m.confidence),
         sum(octet_length(m.text)), sum(m.created_at > :since)
         FROM __palimp_memories m WHERE {_PRESENT} GROUP BY 1, 2, 3, 4, 5""",
-        {"now": now_ms, "since": now_ms - _MONTH_MS},
+        {"now": now_ms, "since": now_ms - _MONTH_MS, "project": project},
     ).fetchall()
     states: dict[str, int] = {}
     superseded = 0
@@ -68,13 +70,13 @@ def stats(connection: apsw.Connection, now_ms: int) -> MemoryStats:
         _largest((group[place], group[-1]) for group in holding) for place in (0, 1, 2)
     )
     return MemoryStats(
-        by_state={**states, **_deleted(connection)},
+        by_state={**states, **_deleted(connection, project)},
         superseded=superseded,
         all=whole.group(),
         by_type=by_type,
         by_kind=by_kind,
         by_trust=by_trust,
-        embedded=_embedded(connection, now_ms) if whole.rows else 0,
+        embedded=_embedded(connection, now_ms, project) if whole.rows else 0,
         last_30_days=int(whole.recent),
         oldest=min((group[3] for group in holding), default=None),
         newest=max((group[4] for group in holding), default=None),
@@ -91,18 +93,22 @@ def _largest(groups: Iterable[tuple[str | None, _Sums]]) -> dict[str, MemoryGrou
     return {name: united[name].group() for name in ordered[:_GROUPS_MAX]}
 
 
-def _deleted(connection: apsw.Connection) -> dict[str, int]:
+def _deleted(connection: apsw.Connection, project: str | None) -> dict[str, int]:
     if not has_table(connection, DELETED):
         return {}
-    rows: Any = connection.execute(f"SELECT state, count(*) FROM {DELETED} GROUP BY state")
+    rows: Any = connection.execute(
+        f"""SELECT state, count(*) FROM {DELETED}
+        WHERE :project IS NULL OR project = :project GROUP BY state""",
+        {"project": project},
+    )
     return dict(rows.fetchall())
 
 
-def _embedded(connection: apsw.Connection, now_ms: int) -> int:
+def _embedded(connection: apsw.Connection, now_ms: int, project: str | None) -> int:
     return int(
         connection.execute(
             f"""SELECT count(DISTINCT c.handle) FROM {MEMORIES.codes} c
             JOIN __palimp_memories m ON m.handle = c.handle WHERE {_HOLDS}""",
-            {"now": now_ms},
+            {"now": now_ms, "project": project},
         ).get
     )

@@ -101,7 +101,11 @@ def supersede(
         newer = _id_of(connection, superseded_by)
         new_id = memory_id(writer.id_key, item.canonical)
         if new_id == newer:
-            return Outcome([ItemResult(id=new_id, status="duplicate")], [superseded_by], [])
+            return Outcome(
+                [ItemResult(id=new_id, status="duplicate", handle=superseded_by)],
+                [superseded_by],
+                [],
+            )
         raise Conflict(
             f"memory {old_id} was superseded before"
             + (f" by {newer}; supersede that one instead" if newer else "; read its history"),
@@ -118,6 +122,7 @@ def supersede(
             status=result.status,
             superseded=(old_id, *result.superseded),
             note=result.note,
+            handle=result.handle,
         )
     return Outcome([result], outcome.handles, outcome.fresh)
 
@@ -159,7 +164,7 @@ def _ingest_one(connection: apsw.Connection, item: Draft, writer: Writer, outcom
         (writer.now_ms, identity),
     ).fetchone()
     if row and row[1]:
-        outcome.results.append(ItemResult(id=identity, status="duplicate"))
+        outcome.results.append(ItemResult(id=identity, status="duplicate", handle=row[0]))
         outcome.handles.append(row[0])
         return
     if item.keyed:
@@ -168,7 +173,7 @@ def _ingest_one(connection: apsw.Connection, item: Draft, writer: Writer, outcom
 
         same = dedup.same(connection, item, writer.sealer, writer.now_ms)
         if same is not None:
-            outcome.results.append(ItemResult(id=same[1], status="duplicate"))
+            outcome.results.append(ItemResult(id=same[1], status="duplicate", handle=same[0]))
             outcome.handles.append(same[0])
             return
     displaced = _displace(connection, item, writer.now_ms)
@@ -202,7 +207,11 @@ def _ingest_one(connection: apsw.Connection, item: Draft, writer: Writer, outcom
     status: Literal["revived", "created"] = "revived" if row else "created"
     outcome.results.append(
         ItemResult(
-            id=identity, status=status, superseded=tuple(superseded), note=_shortened(item, writer)
+            id=identity,
+            status=status,
+            superseded=tuple(superseded),
+            note=_shortened(item, writer),
+            handle=handle,
         )
     )
     outcome.handles.append(handle)

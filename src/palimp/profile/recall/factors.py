@@ -31,6 +31,7 @@ import numpy as np
 from ..generations import model_number
 from ..indexing import MEMORIES, Corpus
 from ..ranking import BOOSTS_MAX, SESSION_BOOST, TIER_MULTIPLIERS, TIERS, Ranking
+from ..scores import halved
 from ..trust import effective_confidence
 from ..usage import NEUTRAL
 from ..vectors import QueryVector
@@ -216,6 +217,7 @@ class _Facts:
             "feedback": self._given_feedback,
             "tier": self._tier,
             "confidence": self._confidence,
+            "decay": self._decay,
         }.get(name)
         if own is not None:
             return own()
@@ -275,6 +277,10 @@ class _Facts:
     def _tier(self) -> Values:
         return np.array([TIER_MULTIPLIERS[row.tier or "hot"] for row in self._rows])
 
+    def _decay(self) -> Values:
+        used = np.maximum(self._column("activated_at"), self._column("last_accessed_at"))
+        return np.array([halved(int(age)) for age in self._asked.now_ms - used])
+
     def _given_feedback(self) -> Values:
         return np.array([self._feedback.get(handle, NEUTRAL) for handle in self._handles])
 
@@ -313,6 +319,7 @@ class _Facts:
         if self._stored is None:
             names = (
                 "created_at", "importance", "access_count", "kind", "topic", "confidence", "trust",
+                "activated_at", "last_accessed_at",
             )  # fmt: skip
             rows = {
                 handle: values

@@ -69,6 +69,6 @@ class Memoria(Foreign[Caller]):
         if caller.user:
             self._tools.note(caller.user, asked.headers)
 
-    def refused(self, error: Error) -> Answer:
+    def refused(self, error: Error, _asked: Asked) -> Answer:
         """Return an error in the dialect's shape."""
         return refusal(error)
