@@ -14,6 +14,7 @@ CLIENT = Path(__file__).resolve().parent.parent / "src" / "palimp" / "client"
 HEADER = "# Made from client/_async by scripts/unasync.py; change it there.\n"
 # What the asynchronous form begins with `Async`, and the synchronous one does not.
 NAMES = (
+    "Annotating",
     "Client",
     "Control",
     "Documents",

@@ -122,6 +122,7 @@ GOOD = [
     Call("memories.annotate", MEMORY + "/memories/{id}/annotate", {"metadata": {MARK: MARK}, "tags": [MARK, "more"], "trust": MARK}),
     Call("memories.tier", MEMORY + "/memories/{id}/tier", {"tier": "cold"}),
     Call("memories.reassign", f"{MEMORY}/reassign", {"project": MARK, "to": MARK + " 2"}),
+    Call("memories.annotate_all", f"{MEMORY}/annotations", {"items": [{"id": "{id}", "tags": [MARK]}, {"id": "mem_" + "0" * 32, "trust": MARK}]}),
     Call("memories.archive", MEMORY + "/memories/{id}/archive", {"reason": MARK}),
     Call("memories.restore", MEMORY + "/memories/{id}/restore", {"reason": MARK}),
     Call("memories.hold", MEMORY + "/memories/{id}/hold", {"reason": MARK}),

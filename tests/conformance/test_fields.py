@@ -287,3 +287,27 @@ def test_feedback_is_summed(do: Any, alice: Any) -> None:
     assert found.by_trust == {"": none | {"useful": 1, "wrong": 1}, "T1": none | {"useful": 2}}
     do(alice.forget(second))
     assert do(alice.feedback_summary()).by_trust == {"T1": none | {"useful": 2}}
+
+
+def test_many_are_annotated_in_one_transaction(do: Any, alice: Any) -> None:
+    first = do(alice.remember("Lives in Lyon"))
+    second = do(alice.remember("Likes tea"))
+    gone = "mem_" + "0" * 32
+    done = do(
+        alice.annotate_all(
+            {first.id: {"trust": "T1"}, second.id: {"tags": ["drink"]}, gone: {"trust": "T2"}}
+        )
+    )
+    assert [(one.id, one.status) for one in done] == [
+        (first.id, "changed"),
+        (second.id, "changed"),
+        (gone, "skipped"),
+    ]
+    assert done.txid == second.txid + 1
+    assert do(alice.get(second)).tags == ("drink",)
+    assert [one.status for one in do(alice.annotate_all({first.id: {"trust": "T1"}}))] == ["same"]
+    with pytest.raises(Invalid, match=r"items\[1\]"):
+        do(alice.annotate_all({first.id: {"trust": "T3"}, second.id: {"importance": 2}}))
+    assert do(alice.get(first)).trust == "T1"
+    with pytest.raises(Invalid, match="1 to 1,000"):
+        do(alice.annotate_all({}))

@@ -7,11 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palimp.api import MemoryInput
+from palimp.api.annotating import Annotate
 from palimp.errors import Conflict, NotFound
 from palimp.ids import PUBLIC_ID_KEY
 from palimp.profile import PlainSealer, compare, memories
 from palimp.profile.indexing import MEMORIES
 from palimp.profile.memories import states
+from palimp.profile.memories.annotate import annotate, annotation
 from palimp.profile.relations.tables import LINKS, RELATIONS, is_made
 from palimp.profile.schema import prepare
 from palimp.profile.vectors import store_given
@@ -90,10 +92,8 @@ def step(
     elif kind == "forget":
         memories.forget(connection, identity, SEALER, writer.now_ms)
     elif kind == "label":
-        connection.execute(
-            "UPDATE __palimp_memories SET trust = ?, confidence = ? WHERE id = ?",
-            ("T1", len(text) / 100, identity),
-        )
+        said = Annotate(id=identity, trust="T1", tags=(text.split()[0],) if topic else None)
+        annotate(connection, annotation(said), SEALER, states.Act(writer.now_ms))
     else:
         act = states.Act(writer.now_ms, "somebody", "user_request", None, 86_400_000)
         states.change(connection, identity, kind, act, SEALER)

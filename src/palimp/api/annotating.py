@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from .base import Request, Result
+from .base import Request, Result, Sequenced
 from .limits import PAGE_MAX
 from .memories import Memory, Tier
 from .operation import PROFILE, row
 
-__all__ = ["ROWS", "Annotate", "Annotated", "Reassign", "Reassigned", "SetTier"]
+__all__ = [
+    "ROWS",
+    "Annotate",
+    "AnnotateAll",
+    "Annotated",
+    "AnnotatedAll",
+    "AnnotatedItem",
+    "Reassign",
+    "Reassigned",
+    "SetTier",
+]
 
 
 class Annotate(Request, frozen=True, kw_only=True):
@@ -38,6 +48,38 @@ class Annotated(Result, frozen=True, kw_only=True):
     changed: bool
     txid: int
     note: str | None = None
+
+
+class AnnotateAll(Request, frozen=True, kw_only=True):
+    """Change what is said about 1 to 1,000 memories in one transaction.
+
+    One that is not there, or that nobody may change now, is passed over and named; anything else
+    that is wrong with an item changes none.
+    """
+
+    items: tuple[Annotate, ...]
+
+
+class AnnotatedItem(Result, frozen=True, kw_only=True):
+    """What became of one: it was `changed`, said so already (`same`), or was `skipped`, and why.
+
+    `note` says what a policy redacted or flagged.
+    """
+
+    id: str
+    status: Literal["changed", "same", "skipped"]
+    reason: str | None = None
+    note: str | None = None
+
+
+class AnnotatedAll(Result, Sequenced[AnnotatedItem], frozen=True, kw_only=True):
+    """What became of each, in the order they were given."""
+
+    results: tuple[AnnotatedItem, ...]
+    txid: int = 0
+
+    def _items(self) -> tuple[AnnotatedItem, ...]:
+        return self.results
 
 
 class SetTier(Request, frozen=True, kw_only=True):
@@ -78,6 +120,14 @@ ROWS = (
         Annotated,
         "write writes idempotent",
         "Change what is said about a memory: metadata, tags, importance, trust, source.",
+    ),
+    row(
+        "memories.annotate_all",
+        f"POST {PROFILE}/annotations",
+        AnnotateAll,
+        AnnotatedAll,
+        "write writes idempotent",
+        "Change what is said about many memories in one transaction.",
     ),
     row(
         "memories.tier",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import IO, Any, get_args
+from typing import IO, Any, cast, get_args
 
 import click
 
@@ -21,10 +21,12 @@ from ..api import (
     Wait,
     Written,
 )
+from ..api.annotating import AnnotatedAll
 from ..api.feedback import Signal
 from ..api.limits import BATCH_ITEMS_MAX, K_DEFAULT, PAGE_MAX
 from ..api.recall import Channel
 from ..client import Client
+from ..client.fields import AnnotationFields
 from ..errors import Error, Invalid
 from . import clusters, relations
 from .common import (
@@ -327,7 +329,7 @@ def history(place: Place, profile: str, id: str | None, topic: str | None, at: s
 
 @command.command("annotate")
 @profile_argument
-@click.argument("id")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--metadata", callback=_json, help="JSON, in the place of what is there.")
 @click.option("--tag", "tags", multiple=True, help="In the place of those there; '' for none.")
 @click.option("--importance", type=float, help="0 to 1.")
@@ -335,20 +337,38 @@ def history(place: Place, profile: str, id: str | None, topic: str | None, at: s
 @click.option("--trust", help="How far it is trusted, a word of your own.")
 @click.option("--source", help="Who wrote it.")
 @place_options
-def annotate(place: Place, profile: str, id: str, tags: tuple[str, ...], **fields: Any) -> None:
-    """Change what is said about memory ID, not what it says."""
+def annotate(
+    place: Place, profile: str, ids: tuple[str, ...], tags: tuple[str, ...], **fields: Any
+) -> None:
+    """Change what is said about memories, not what they say; of several in one transaction."""
     fields = {name: value for name, value in fields.items() if value is not None}
     if tags:
         fields["tags"] = [tag for tag in tags if tag]
     with place.profile(profile) as store:
-        done = store.annotate(id, **fields)
+        if len(ids) > 1:
+            said = cast("AnnotationFields", fields)
+            _print_annotated(place, store.annotate_all(dict.fromkeys(ids, said)))
+            return
+        done = store.annotate(ids[0], **fields)
     echo_txid(done.txid)
     if place.as_json:
         echo_json(done)
         return
-    click.echo(f"annotated {id}" if done.changed else f"{id} says so already")
+    click.echo(f"annotated {ids[0]}" if done.changed else f"{ids[0]} says so already")
     if done.note is not None:
         click.echo(f"  {done.note}")
+
+
+def _print_annotated(place: Place, done: AnnotatedAll) -> None:
+    echo_txid(done.txid)
+    if place.as_json:
+        echo_json(done)
+        return
+    for one in done:
+        said = {"changed": "annotated", "same": "says so already:", "skipped": "passed over:"}
+        click.echo(f"{said[one.status]} {one.id}{'' if one.reason is None else f' ({one.reason})'}")
+        if one.note is not None:
+            click.echo(f"  {one.note}")
 
 
 @command.command("forget")

@@ -27,6 +27,7 @@ HANDLERS: dict[str, str] = {
     "memories.list": "memories.list_page",
     "memories.supersede": "memories.supersede",
     "memories.annotate": "annotating.annotate",
+    "memories.annotate_all": "annotating.annotate_all",
     "memories.tier": "annotating.set_tier",
     "memories.reassign": "annotating.reassign",
     "memories.forget": "memories.forget",

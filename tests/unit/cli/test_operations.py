@@ -39,6 +39,7 @@ COMMANDS = {
     # Nobody has memories, so that no model is called.
     "ask": "ask nobody hello",
     "memories.annotate": "memory annotate alice {id} --importance 0.4 --tag seat",
+    "memories.annotate_all": "memory annotate alice {id} mem_0 --trust T2",
     "memories.tier": "lifecycle tier alice {id} warm",
     "memories.reassign": "lifecycle reassign alice site --to shop",
     "governance.run": "governance run alice",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...api import Durability, to_request
-from ...api.base import Request
 from ...api.compare import (
     ApplyChanges,
     Chosen,
@@ -23,8 +22,8 @@ from ...api.compare import (
 )
 from ...api.limits import CHANGES_DEFAULT, K_DEFAULT, PICK_CANDIDATES_DEFAULT
 from ..fields import IdLike, PointLike
-from ..inputs import branch_name, options, point, text_id
-from .past import AsyncReading
+from ..inputs import branch_name, point, text_id
+from .annotating import AsyncAnnotating
 
 if TYPE_CHECKING:
     from .profile import AsyncProfile
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncMerging"]
 
 
-class AsyncMerging(AsyncReading):
+class AsyncMerging(AsyncAnnotating):
     """What a branch can be asked about another one of the same profile, given by name or itself.
 
     Memories are compared by id against the point where both parted, and come with their vectors,
@@ -185,13 +184,3 @@ class AsyncMerging(AsyncReading):
         request = to_request(Revert, fields, "revert")
         done: Merged = await self._write("branches.revert", request, durability, request_id)
         return done
-
-    async def _write(
-        self,
-        operation: str,
-        request: Request,
-        durability: Durability | None,
-        request_id: str | None,
-    ) -> Any:
-        how = options(durability, request_id)
-        return await self.client.call(operation, self.target, request, how)

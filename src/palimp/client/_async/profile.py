@@ -56,13 +56,12 @@ from ...api import (
     Written,
     to_request,
 )
-from ...api.annotating import Annotate, Annotated
 from ...api.feedback import Signal
 from ...api.kv import SPACE_DEFAULT
 from ...api.limits import PAGE_MAX
 from ...ids import check_name
 from ...points import Point
-from ..fields import AnnotationFields, ExtractFields, IdLike, MemoryFields, MemoryLike, PointLike
+from ..fields import ExtractFields, IdLike, MemoryFields, MemoryLike, PointLike
 from ..inputs import (
     check_free,
     erase_request,
@@ -167,24 +166,6 @@ class AsyncProfile(AsyncMerging):
         """
         request = supersede_request(memory, text, dict(fields), self.client.source, wait)
         done: Written = await self._write("memories.supersede", request, durability, request_id)
-        return done
-
-    async def annotate(
-        self,
-        memory: IdLike,
-        *,
-        durability: Durability | None = None,
-        request_id: str | None = None,
-        **fields: Unpack[AnnotationFields],
-    ) -> Annotated:
-        """Change what is said about an active memory, not what it says; it keeps its id.
-
-        `metadata=` and `tags=` take the place of those that were there (`{}` and `()` of all),
-        `importance=`, `confidence=` and `trust=` likewise. Raises `NotFound`, or `Conflict` where
-        it is archived or under legal hold.
-        """
-        request = to_request(Annotate, {**fields, "id": text_id(memory)}, "annotate")
-        done: Annotated = await self._write("memories.annotate", request, durability, request_id)
         return done
 
     async def forget(

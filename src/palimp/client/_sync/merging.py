@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...api import Durability, to_request
-from ...api.base import Request
 from ...api.compare import (
     ApplyChanges,
     Chosen,
@@ -24,8 +23,8 @@ from ...api.compare import (
 )
 from ...api.limits import CHANGES_DEFAULT, K_DEFAULT, PICK_CANDIDATES_DEFAULT
 from ..fields import IdLike, PointLike
-from ..inputs import branch_name, options, point, text_id
-from .past import Reading
+from ..inputs import branch_name, point, text_id
+from .annotating import Annotating
 
 if TYPE_CHECKING:
     from .profile import Profile
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Merging"]
 
 
-class Merging(Reading):
+class Merging(Annotating):
     """What a branch can be asked about another one of the same profile, given by name or itself.
 
     Memories are compared by id against the point where both parted, and come with their vectors,
@@ -186,13 +185,3 @@ class Merging(Reading):
         request = to_request(Revert, fields, "revert")
         done: Merged = self._write("branches.revert", request, durability, request_id)
         return done
-
-    def _write(
-        self,
-        operation: str,
-        request: Request,
-        durability: Durability | None,
-        request_id: str | None,
-    ) -> Any:
-        how = options(durability, request_id)
-        return self.client.call(operation, self.target, request, how)

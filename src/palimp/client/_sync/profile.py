@@ -57,13 +57,12 @@ from ...api import (
     Written,
     to_request,
 )
-from ...api.annotating import Annotate, Annotated
 from ...api.feedback import Signal
 from ...api.kv import SPACE_DEFAULT
 from ...api.limits import PAGE_MAX
 from ...ids import check_name
 from ...points import Point
-from ..fields import AnnotationFields, ExtractFields, IdLike, MemoryFields, MemoryLike, PointLike
+from ..fields import ExtractFields, IdLike, MemoryFields, MemoryLike, PointLike
 from ..inputs import (
     check_free,
     erase_request,
@@ -168,24 +167,6 @@ class Profile(Merging):
         """
         request = supersede_request(memory, text, dict(fields), self.client.source, wait)
         done: Written = self._write("memories.supersede", request, durability, request_id)
-        return done
-
-    def annotate(
-        self,
-        memory: IdLike,
-        *,
-        durability: Durability | None = None,
-        request_id: str | None = None,
-        **fields: Unpack[AnnotationFields],
-    ) -> Annotated:
-        """Change what is said about an active memory, not what it says; it keeps its id.
-
-        `metadata=` and `tags=` take the place of those that were there (`{}` and `()` of all),
-        `importance=`, `confidence=` and `trust=` likewise. Raises `NotFound`, or `Conflict` where
-        it is archived or under legal hold.
-        """
-        request = to_request(Annotate, {**fields, "id": text_id(memory)}, "annotate")
-        done: Annotated = self._write("memories.annotate", request, durability, request_id)
         return done
 
     def forget(

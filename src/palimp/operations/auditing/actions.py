@@ -42,6 +42,7 @@ ACTIONS: dict[str, Action] = {
     "memories.ingest": Action("memory.ingest"),
     "memories.supersede": Action("memory.supersede"),
     "memories.annotate": Action("memory.annotate"),
+    "memories.annotate_all": Action("memory.annotate"),
     "memories.tier": Action("memory.tier"),
     "memories.reassign": Action("memory.reassign"),
     "memories.forget": Action("memory.forget"),

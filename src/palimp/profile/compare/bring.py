@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from ..indexing import MEMORIES, add_entries, reindex_around, remove_entries
+from ..indexing import MEMORIES, add_entries, drop_vectors, reindex_around, remove_entries
 from ..memories import Writer, holds, states
 from ..memories.lifecycle import remove
 from ..sessions import touch_session
@@ -167,6 +167,8 @@ def _retag(connection: apsw.Connection, step: Step, writer: Writer) -> None:
         "UPDATE __palimp_memories SET tags = ? WHERE handle = ?", (theirs.tags, ours.handle)
     )
     add_entries(connection, MEMORIES, [ours.handle], writer.sealer)
+    # They are embedded with it.
+    drop_vectors(connection, MEMORIES, [ours.handle], keep_given=True)
 
 
 def _links(version: Version | None) -> tuple[Any, ...]:

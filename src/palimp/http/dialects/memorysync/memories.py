@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ....api import FoundMemories, ListMemories, Memory, MemoryPage
-from ....api.annotating import Annotate
+from ....api.annotating import Annotate, AnnotateAll, AnnotatedAll
 from ....api.lifecycle import DeleteMemory, MoveMemories
 from ....api.limits import PAGE_MAX
 from ....api.memories import FindMemories
@@ -55,7 +55,7 @@ def patch(call: Call) -> Any:
 def batch_update(call: Call) -> Any:
     """Change what is said about up to 100 memories; one that is not seen is said, and no error.
 
-    All is checked before anything is changed.
+    It is one transaction, and all is checked before.
     """
     items = [call.item(fields) for fields in call.items("items", _BATCH_MAX)]
     handles = [one.handle("memory_id") for one in items]
@@ -66,9 +66,11 @@ def batch_update(call: Call) -> Any:
         (one, handle, None if handle not in known else _edit(one, known[handle]))
         for one, handle in zip(items, handles, strict=True)
     ]
+    requests = tuple(edit[0] for _, _, edit in edits if edit is not None)
+    changed = _annotated(call, requests) if requests else set[str]()
     results = []
-    for place, (one, handle, edit) in enumerate(edits):
-        done = edit is not None and _annotated(one, edit[0])
+    for place, (_, handle, edit) in enumerate(edits):
+        done = edit is not None and edit[0].id in changed
         results.append(
             {
                 "index": place,
@@ -200,13 +202,10 @@ def _edit(call: Call, memory: Memory) -> tuple[Annotate, list[str]]:
     return request, given
 
 
-def _annotated(call: Call, request: Annotate) -> bool:
-    """Change what is said about a memory; False where it is gone, or nobody may change it now."""
-    try:
-        call.do("memories.annotate", request)
-    except (NotFound, Conflict):
-        return False
-    return True
+def _annotated(call: Call, items: tuple[Annotate, ...]) -> set[str]:
+    """Change what is said about memories at once; return the ids of those that now say so."""
+    done: AnnotatedAll = call.do("memories.annotate_all", AnnotateAll(items=items))
+    return {one.id for one in done if one.status != "skipped"}
 
 
 # -- removing ----------------------------------------------------------------------------------
