@@ -13,9 +13,11 @@ demo:  ## set up, then show the main job on a sample conversation
 # Files of tests that do not mind neighbours, three at a time: on two processors one waits while two
 # work. The names of some tests hold sets, whose order has to be the same in each. What counts on
 # being killed at a moment has the machine to itself.
-PARALLEL = PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n 3 --dist loadfile
-BESIDE = tests/cluster tests/unit tests/property tests/conformance tests/acceptance tests/deploy \
-    tests/dialects tests/docs tests/formats tests/model tests/power tests/simulation tests/style
+PARALLEL = PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n 3 --dist loadfile \
+    --no-loadscope-reorder
+# In this order: what takes minutes in few tests comes first, so that nobody waits for it at the end.
+BESIDE = tests/simulation tests/cluster tests/model tests/deploy tests/property tests/power \
+    tests/acceptance tests/conformance tests/unit tests/dialects tests/docs tests/formats tests/style
 
 test:  ## set up, then run all tests
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test

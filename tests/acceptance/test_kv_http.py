@@ -93,9 +93,14 @@ def test_keys_are_percent_encoded_segments(http: Http) -> None:
         assert http("PUT", f"{SPACE}/{name}", content=b"x").status_code == 200
         assert http("GET", f"{SPACE}/{name}").content == b"x"
     listed = http("GET", f"{SPACE}?limit=3").json()
-    assert listed == {"keys": ["\0", " ", "%2F"], "next_cursor": "%2F", "txid": 7}
+    assert listed == {"keys": ["\0", " ", "%2F"], "next_cursor": "%2F", "txid": 7, "entries": None}
     rest = http("GET", SPACE, params={"cursor": "%2F"}).json()
-    assert rest == {"keys": ["..", "a+b", "a/b", "search"], "next_cursor": None, "txid": 7}
+    assert rest == {
+        "keys": ["..", "a+b", "a/b", "search"],
+        "next_cursor": None,
+        "txid": 7,
+        "entries": None,
+    }
     assert http("GET", f"{SPACE}?prefix=a").json()["keys"] == ["a+b", "a/b"]
     lines = http("GET", f"{SPACE}?limit=3", headers={"accept": "application/x-ndjson"})
     assert lines.text.split("\n")[-2:] == ['"search"', ""]

@@ -317,7 +317,8 @@ def test_the_time_of_day_decides_nothing(world: World) -> None:
     first = a.deadline
     eventually(lambda: Clock().boottime() > first)
     assert b.claim(NAME) == peer("a")
-    assert (a.grant, b.grant) == (1, 1)
+    # A machine that stands still takes both leases; the time of day would take one.
+    assert a.grant == b.grant
 
 
 def test_a_store_that_is_away_refuses_the_start(

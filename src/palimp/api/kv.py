@@ -56,7 +56,7 @@ class KeyPage(Result, Sequenced[str], frozen=True, kw_only=True):
     keys: tuple[str, ...]
     next_cursor: str | None
     txid: int
-    entries: tuple[KeyValue, ...] = ()
+    entries: tuple[KeyValue, ...] | None = None
 
     def _items(self) -> tuple[str, ...]:
         return self.keys

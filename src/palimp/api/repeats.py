@@ -74,8 +74,6 @@ WITHOUT_ID |= {"erasures.run", "erasures.cancel"}
 WITHOUT_ID |= {"keys.rotate", "keys.retire", "keys.retire_masters", "keys.reencrypt"}
 WITHOUT_ID |= {"keys.seal_fields"}
 WITHOUT_ID |= {"tasks.cancel", "tasks.retry", "lifecycle.run"}
-# What is decided once is done, and a second run finds nothing of it.
-WITHOUT_ID |= {"governance.run", "governance.consolidate", "governance.undo"}
 WITHOUT_ID |= {"plugins.add_signer", "plugins.remove_signer"}
 WITHOUT_ID |= {"plugins.publish", "plugins.activate"}
 WITHOUT_ID |= NO_REPEAT | _REMOVES.keys()

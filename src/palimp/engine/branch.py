@@ -309,8 +309,6 @@ class Branch:
             if lane.unsettled and self._lane is lane:
                 self._drop_lane()
 
-    # -- closing ----------------------------------------------------------------------------------
-
     def park(self) -> bool:
         """Close the handle of an idle branch once it is shipped; False where somebody is inside."""
         if self.unshipped:
@@ -348,6 +346,8 @@ class Branch:
 
     def hand_over(self) -> bool:
         """Ship and leave, so that another node can go on; only in the lane. False if it cannot."""
+        with self.local.writers_place(self._parts.options.patience):
+            pass  # Whoever was about to own it has done so now; after them nobody begins to.
         if self._lane is not None:
             self.ship()
             # Closed in order where nobody reads: then later reads here go on from this file.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apsw
 import pytest
 
 from palimp.clock import ManualClock
-from palimp.engine import Engine
+from palimp.engine import Address, Engine
 from palimp.engine.claims import Claims
 from palimp.errors import Unavailable
 from palimp.store import CountingStore, VolatileStore
@@ -42,6 +44,19 @@ class Chosen:
 
     def __call__(self, operation: str, key: str) -> Fault:
         return self.choose(operation, key)
+
+
+class Gate:
+    """Where a request of the store waits until it is let through; those after it pass."""
+
+    def __init__(self) -> None:
+        self.reached, self.opened = threading.Event(), threading.Event()
+        self.passed = False
+
+    def stand(self) -> None:
+        self.passed = True
+        self.reached.set()
+        assert self.opened.wait(20)
 
 
 class Two:
@@ -441,3 +456,31 @@ def test_what_a_killed_node_left_is_recovered_where_another_took_over(two: Two) 
     until(lambda: recovered(two.b))
     assert recovered(two.b) == {"recovered-a-1": ["one", "two"]}
     assert words(two.b) == ["one", "three"]
+
+
+def test_what_is_being_owned_while_it_is_handed_over_is_shipped_too(two: Two) -> None:
+    """The first write of a profile owns it, which takes a while; it is answered all the same."""
+    other = Address("ns", "q")
+    put(two.a, "before", other)
+    owning, shipping = Gate(), Gate()
+
+    def choose(operation: str, key: str) -> Fault:
+        if operation == "create" and key.endswith("manifest.json") and not owning.passed:
+            owning.stand()
+        elif operation == "create" and key.endswith(".ltx"):
+            shipping.stand()
+        return NO_FAULT
+
+    two.faults.choose = choose
+    with ThreadPoolExecutor(2) as pool:
+        write = pool.submit(put, two.a, "one")
+        owning.reached.wait(10)
+        assert two.a.handover is not None
+        release = pool.submit(two.a.handover.release, [NAME, "ns--q"], 20)
+        shipping.reached.wait(1)
+        owning.opened.set()
+        write.result(10)
+        shipping.opened.set()
+        assert sorted(release.result(20)) == [NAME, "ns--q"]
+    # Nothing of a is asked: what was answered there is in the store.
+    assert words(two.b) == ["one"]

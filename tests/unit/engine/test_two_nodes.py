@@ -244,7 +244,8 @@ def test_the_second_copy_may_find_out_only_when_it_writes(
     put(first, "three", durable=True)
     put(second, "four", durable=True)
     assert words(second) == ["one", "two", "three", "four"]
-    assert recovered(second) == {"recovered-a-1": ["one", "two"]}
+    # Under which epoch it was found out depends on when the first one shipped.
+    assert list(recovered(second).values()) == [["one", "two"]]
     assert second.verify(P).findings == ()
 
 

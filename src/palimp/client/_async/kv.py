@@ -103,7 +103,7 @@ class AsyncKeySpaceReading:
         client, target = self.profile.client, self.profile.target
         while True:
             page: KeyPage = await client.call("kv.list", target, request, reading(how))
-            for entry in page.entries:
+            for entry in page.entries or ():
                 yield entry
             if page.next_cursor is None:
                 return

@@ -104,7 +104,7 @@ class KeySpaceReading:
         client, target = self.profile.client, self.profile.target
         while True:
             page: KeyPage = client.call("kv.list", target, request, reading(how))
-            for entry in page.entries:
+            for entry in page.entries or ():
                 yield entry
             if page.next_cursor is None:
                 return

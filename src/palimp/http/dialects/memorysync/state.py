@@ -207,7 +207,7 @@ def _values(call: Call, stem: str) -> list[_Kept]:
     return [
         msgspec.json.decode(entry.data, type=_Kept)
         for page in _pages(call, stem, values=True)
-        for entry in page.entries
+        for entry in page.entries or ()
         if not entry.decryption_failed
     ]
 
