@@ -29,7 +29,7 @@ from palimp.engine.protocol.records import manifest_key
 from palimp.errors import Internal
 
 retain_module = sys.modules["palimp.engine.protocol.retain"]
-SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "12000"))
+SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "8000"))
 FIRST_SEED = int(os.environ.get("SIMULATION_FIRST_SEED", "0"))
 CHUNK = 250
 # Long ones get to history that is merged, thinned and collected.
