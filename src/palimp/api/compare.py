@@ -116,8 +116,9 @@ class Merge(Request, frozen=True, kw_only=True):
 
     What both sides changed is a conflict: decided by `resolve` (id to side), else by
     `on_conflict`; `abort` then changes nothing at all. With `expect_txid` the merge is refused
-    where this branch has moved on from there, with `expect_source_txid` where the source has. With
-    `dry_run` nothing changes and the answer is what would.
+    where this branch has moved on from there, with `expect_source_txid` where the source has;
+    vectors and relations that the node adds by itself are no such move. With `dry_run` nothing
+    changes and the answer is what would.
     """
 
     source: str

@@ -158,17 +158,17 @@ class Branch:
         durable: bool = False,
         repeat: Repeat | None = None,
         alone: bool = False,
+        derived: bool = False,
     ) -> Committed[T]:
-        """Run `operation` in a transaction of a round, or `alone`; all of it or nothing.
+        """Run `operation` in a transaction of a round (`LocalDatabase.write`); all or nothing.
 
-        With `durable` it returns when object storage has it. Where the store fails after the
-        commit the error is `Unavailable` with `in_doubt` and the `txid`: repeating the same
-        request id waits for it.
+        With `durable` it returns when object storage has it. Where the store fails after the commit
+        it is `Unavailable` with `in_doubt` and `txid`: the same request id again waits for it.
         """
         # A repeat is answered all the same: it may have been committed, and waits for that.
         refused = durable and self.is_stuck
         run = self._refuse_durable if refused else operation
-        done = self.local.write(run, repeat, alone=alone)
+        done = self.local.write(run, repeat, alone=alone, derived=derived)
         if durable:
             self.wait_shipped(done.txid)
         elif self._parts.claims is not None:

@@ -79,6 +79,8 @@ class LocalDatabase:
         self._writing = Line(name)
         self._reading = Line(name)
         self._in_round = False
+        # What came after the first of these txids, up to the second, was derived.
+        self._derived = (0, 0)
         self._writer: apsw.Connection | None = None
         self._rounds: Rounds | None = None
         self._reader: apsw.Connection | None = None
@@ -115,6 +117,7 @@ class LocalDatabase:
                 self._path = path
                 self._immutable = immutable
                 self._attached = {}
+                self._derived = (0, 0)
                 self.lineage = random_id("lin")
 
     def write(
@@ -123,12 +126,14 @@ class LocalDatabase:
         repeat: Repeat | None = None,
         *,
         alone: bool = False,
+        derived: bool = False,
     ) -> Committed[T]:
         """Run `operation` in a transaction and commit it; all of it or nothing.
 
         It may share the transaction, and so the txid, with others, and be run more than once: it
-        touches nothing but the connection. One that is `alone` shares it with none. Takes a txid
-        only if something changed. What it raises undoes it alone and is raised again. With `repeat`
+        touches nothing but the connection. One that is `alone` shares it with none; of one that is
+        `derived` what it writes follows from what is there (`only_derived`). Takes a txid only if
+        something changed. What it raises undoes it alone and is raised again. With `repeat`
         it is done once for that id: a repeat gets the stored answer, or `Conflict` where that is of
         another request or not kept any more (ids are kept for 24 h, the last 10,000; answers up to
         256 KiB, the last 4 MiB).
@@ -139,7 +144,7 @@ class LocalDatabase:
         assert not self._reading.mine, "a write inside of a read could wait for itself"
         if repeat is not None:
             check_request_id(repeat.id)
-        ticket = Ticket(operation, repeat, alone=alone)
+        ticket = Ticket(operation, repeat, alone=alone, derived=derived)
         if self._writing.mine:
             # Nobody else writes meanwhile: that is what the place was taken for.
             self._round([ticket])
@@ -149,6 +154,14 @@ class LocalDatabase:
             finally:
                 self._writing.leave(ticket)
         return ticket.outcome(self.name)
+
+    def only_derived(self, since: int, until: int) -> bool:
+        """Whether all that was written after `since` up to `until` is known to be derived.
+
+        Known is what was written by this object, until something else was written.
+        """
+        first, last = self._derived
+        return first <= since <= until <= last
 
     def read(self, query: Callable[[apsw.Connection], T]) -> Committed[T]:
         """Run `query` on a read-only connection, inside one consistent snapshot."""
@@ -287,6 +300,7 @@ class LocalDatabase:
             self._metrics.add("writes_committed", rounds.carried)
         if rounds.landed is None:
             return
+        self._note_derived(rounds.landed, rounds.derived)
         with kept:
             self._committed(rounds.landed)
         if kept.error is not None:
@@ -297,6 +311,15 @@ class LocalDatabase:
                 rounds.landed,
                 exc_info=kept.error,
             )
+
+    def _note_derived(self, txid: int, derived: bool) -> None:
+        if not derived:
+            self._derived = (txid, txid)
+        elif self._derived[1] == txid - 1:
+            self._derived = (self._derived[0], txid)
+        else:
+            # What came before was not written here.
+            self._derived = (txid - 1, txid)
 
     @contextmanager
     def _readers_place(self, seconds: float) -> Iterator[None]:

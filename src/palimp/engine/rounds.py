@@ -76,10 +76,21 @@ class Waiter:
 class Ticket(Waiter):
     """An operation in line and, once `done`, what became of it.
 
-    One that is `alone` shares its transaction with no other.
+    One that is `alone` shares its transaction with no other. What a `derived` one writes follows
+    from what is there.
     """
 
-    __slots__ = ("alone", "changed", "kept", "operation", "repeat", "stored", "txid", "value")
+    __slots__ = (
+        "alone",
+        "changed",
+        "derived",
+        "kept",
+        "operation",
+        "repeat",
+        "stored",
+        "txid",
+        "value",
+    )
 
     def __init__(
         self,
@@ -87,9 +98,11 @@ class Ticket(Waiter):
         repeat: Repeat | None = None,
         *,
         alone: bool = False,
+        derived: bool = False,
     ) -> None:
         super().__init__()
         self.alone = alone
+        self.derived = derived
         self.operation = operation
         self.repeat = repeat
         self.kept = Kept()
@@ -271,9 +284,10 @@ class Rounds:
         # Request ids in this attempt, also of tickets that failed: it only says when to prune.
         self._inserted = 0
         # Of the last `run`, also if it was interrupted right after COMMIT: how many operations it
-        # committed, and under which txid if they changed anything.
+        # committed, under which txid if they changed anything, and whether all who did are derived.
         self.carried = 0
         self.landed: int | None = None
+        self.derived = False
         # The transaction could not be ended: the connection was closed.
         self.broken = False
         connection.set_commit_hook(self._refuse_commit)
@@ -412,6 +426,7 @@ class Rounds:
     def _succeed(self, tickets: list[Ticket], last: int, txid: int) -> None:
         self._schema = self._schema_seen
         self.landed = txid or None
+        self.derived = all(ticket.derived for ticket in tickets if ticket.changed)
         for ticket in tickets:
             if ticket.stored is None:
                 # A repeat has the txid it was written with.

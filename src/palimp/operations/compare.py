@@ -112,8 +112,7 @@ def merge(context: Context, target: Target, request: Merge) -> Merged:
         return answer
     otherwise: Side | None = None if request.on_conflict == "abort" else request.on_conflict
     wanted = Wanted(request.strategy, request.resolve, otherwise)
-    address, source = _source(context, target, request.source)
-    check_expected(source.name, request.expect_source_txid, source.txid)
+    address, source = _source(context, target, request.source, request.expect_source_txid)
     if request.strategy == "accept":
         from .likeness import alike
 
@@ -232,7 +231,7 @@ def bring_over(
         )
         if seen.answered:
             return carry_out(None)
-        check_expected(address.branch, expect, txid)
+        check_expected(branch, expect, txid)
         here = partial(read_memories, context, address)
         conflicts = shown_conflicts(seen.faced, here, source.show, source.before)
         first, found = seen.judged, msgspec.structs.replace(seen.outcome, txid=txid)
@@ -287,7 +286,7 @@ def _write(
     grace_ms = round((_GRACE_DAYS_DEFAULT if days is None else days) * _DAY_MS)
 
     def write(connection: apsw.Connection) -> Merged:
-        check_expected(address.branch, expect, branch.local.txid())
+        check_expected(branch, expect, branch.local.txid())
         judged = judge(connection, source, wanted, sealer)
         if judged.open and not leave_open:
             raise _undecided(source, address, (), len(judged.open))
@@ -345,13 +344,17 @@ def _undecided(
     )
 
 
-def _source(context: Context, target: Target, name: str) -> tuple[Address, Source]:
+def _source(
+    context: Context, target: Target, name: str, expect: int | None = None
+) -> tuple[Address, Source]:
     """Return the target's address and what another branch changed since the two parted."""
     other = other_branch(context, target, name)
     address = context.address(target)
     infos = branches_of(context, address)
     base = parted(list(infos.values()), address.branch, other.branch)
-    return address, since_parted(context, other, infos[other.branch], base, carried=True)
+    return address, since_parted(
+        context, other, infos[other.branch], base, carried=True, expect=expect
+    )
 
 
 def _known(theirs: Source, ours: Source) -> Ours:

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import apsw
 
 from ..api import Memory, Target
-from ..engine import Address, BranchInfo
+from ..engine import Address, Branch, BranchInfo
 from ..errors import Conflict, Invalid, NotFound
 from ..points import Point
 from ..profile import compare
@@ -103,9 +103,18 @@ def parted(branches: Sequence[BranchInfo], one: str, other: str) -> Parted:
 
 
 def since_parted(
-    context: Context, source: Address, info: BranchInfo, base: Parted, *, carried: bool
+    context: Context,
+    source: Address,
+    info: BranchInfo,
+    base: Parted,
+    *,
+    carried: bool,
+    expect: int | None = None,
 ) -> Source:
-    """Return what a branch changed since it parted from another; with `carried` to be carried."""
+    """Return what a branch changed since it parted from another; with `carried` to be carried.
+
+    Raises `Conflict` where it is not as it was at the txid `expect`.
+    """
     sealer = context.sealer_of(source)
     show = partial(read_memories, context, source)
     before = partial(memories_at, context, source, base)
@@ -123,6 +132,7 @@ def since_parted(
             if branch is None:
                 raise NotFound(f"no branch {source.branch!r}", code="branch_not_found")
             found, txid, _ = branch.read(lambda now: read(earlier, now))
+            check_expected(branch, expect, txid)
             return found._replace(txid=txid)
 
     return at(None) if not base.txid else at_base(context, source, base, at)
@@ -176,12 +186,17 @@ def memories_at(
     return at_base(context, address, base, lambda c: memories_by_id(c, wanted, sealer))
 
 
-def check_expected(branch: str, expected: int | None, found: int) -> None:
-    """Raise `Conflict` where a branch is not at the txid that was looked at before."""
-    if expected is not None and expected != found:
+def check_expected(branch: Branch, expected: int | None, found: int) -> None:
+    """Raise `Conflict` where a branch is not as it was at the txid that was looked at before.
+
+    What the node writes by itself about what is there, such as vectors, is no difference.
+    """
+    if expected is None or expected == found:
+        return
+    if not branch.local.only_derived(expected, found):
         raise Conflict(
-            f"branch {branch!r} is at txid {found}, not at {expected}: it moved on since; look "
-            "again at what would change",
+            f"branch {branch.address.branch!r} is at txid {found}, not at {expected}: it moved on "
+            "since; look again at what would change",
             txid=found,
             expected=expected,
         )

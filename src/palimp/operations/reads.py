@@ -67,7 +67,7 @@ def write_reads(branch: Branch) -> None:
     accesses = branch.attachment(Accesses, Accesses)
     while reads := accesses.take():
         try:
-            branch.write(partial(write_accesses, reads=reads))
+            branch.write(partial(write_accesses, reads=reads), derived=True)
         except Error:
             accesses.give_back(reads)
             raise

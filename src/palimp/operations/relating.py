@@ -144,7 +144,7 @@ def _relate_these(
         return noted, relating.replaced(connection, found.pairs)
 
     context.embedding.writes()
-    noted, replaced = database.write(write).value
+    noted, replaced = database.write(write, derived=not supersede).value
     _tell(context, database, Related(found.rows, *noted))
     return replaced  # type: ignore[no-any-return]
 
@@ -176,7 +176,7 @@ def _relate_some(context: Context, database: Branch, progress: _Progress, rows: 
             return relating.note(connection, found, sealer, id_key, now_ms, supersede=supersede)
 
         context.embedding.writes()
-        written = database.write(write).value
+        written = database.write(write, derived=not supersede).value
         if written is None:
             return Related()
         noted, progress.marked = written, found.through

@@ -159,7 +159,7 @@ class _Work:
             return operation(connection)
 
         self.context.embedding.writes()
-        return self.database.write(write).value
+        return self.database.write(write, derived=True).value
 
     def name(self, embedder: Embedder) -> str:
         try:

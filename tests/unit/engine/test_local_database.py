@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from palimp.clock import Clock, ManualClock
 from palimp.engine.local_database import LocalDatabase, Repeat, Template, Terms, create_file
+from palimp.engine.rounds import Ticket
 from palimp.errors import Conflict, Error, Internal, Invalid, Unavailable
 
 
@@ -171,6 +172,40 @@ def test_txids_count_rounds_that_changed_something(owner: Owner) -> None:
     assert database.read(lambda c: None).txid == 2
     assert owner.heard == [1, 2]
     assert (owner.gates, database.rounds, database.writes) == (3, 3, 3)
+
+
+def test_it_is_known_where_nothing_but_what_is_derived_was_written(
+    owner: Owner, tmp_path: Path
+) -> None:
+    database = owner.database
+    first = database.write(put(1)).txid
+    assert database.only_derived(first, first)
+    derived = database.write(put(2), derived=True).txid
+    last = database.write(put(3), derived=True).txid
+    database.write(lambda c: c.execute("SELECT 1").fetchall())
+    assert database.only_derived(first, last)
+    assert database.only_derived(derived, last)
+    assert not database.only_derived(first, last + 1)
+    assert not database.only_derived(last, first)
+    moved = database.write(put(4)).txid
+    assert not database.only_derived(first, moved)
+    assert not database.only_derived(last, moved)
+    # Of what others wrote nothing is known.
+    database.switch(tmp_path / "main.db")
+    assert not database.only_derived(last, moved)
+    assert database.write(put(5), derived=True).txid == moved + 1
+    assert database.only_derived(moved, moved + 1)
+    assert not database.only_derived(last, moved + 1)
+
+
+def test_a_round_is_derived_where_all_who_changed_something_are(owner: Owner) -> None:
+    database = owner.database
+    first = database.write(put(0)).txid
+    tickets = [Ticket(put(1), derived=True), Ticket(put(2))]
+    with database.writers_place():
+        database._round(tickets)
+    assert [ticket.outcome("t").txid for ticket in tickets] == [first + 1, first + 1]
+    assert not database.only_derived(first, first + 1)
 
 
 def test_sqlite_is_as_durable_as_promised(database: LocalDatabase) -> None:

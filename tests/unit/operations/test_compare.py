@@ -86,6 +86,24 @@ def test_a_target_that_moves_meanwhile_is_refused_where_that_was_asked(
     assert "Speaks French" not in house.texts()
 
 
+def test_vectors_that_come_meanwhile_are_no_move(tmp_path: Path) -> None:
+    first = House(tmp_path / "m")
+    first.trial.remember("Speaks French")
+    first.mem.close()
+    node = Node(load_settings({"data_dir": tmp_path / "m", "embed_provider": "bundled"}, {}))
+    with palimp.Client(Embedded(node)) as mem:
+        alice = mem.profile("alice")
+        tried = alice.merge("trial", dry_run=True)
+        assert alice.reembed().embedded
+        assert alice.branch("trial").reembed().embedded
+        at = {"expect_txid": tried.txid, "expect_source_txid": tried.source_txid}
+        done = alice.merge("trial", **at)
+        assert len(done.added) == 1
+        assert done.txid > tried.txid + 1
+        with pytest.raises(palimp.Conflict, match="it moved on"):
+            alice.merge("trial", **at)
+
+
 def test_sealed_rows_are_merged_and_stay_sealed(tmp_path: Path) -> None:
     house = House(tmp_path / "m", master_key=base64.b64encode(b"k" * 32).decode())
     house.mem.set_policy("default", {"encryption": {"fields": True}})

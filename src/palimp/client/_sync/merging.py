@@ -73,7 +73,8 @@ class Merging(Annotating):
         the same here. What both changed is a conflict: `resolve` decides it by id for `ours` (this
         branch) or `theirs`, `on_conflict` all others; `abort` raises `Conflict` with them in its
         details and changes nothing. Merged again it changes nothing. With `expect_txid` (the `txid`
-        of a dry run) it raises `Conflict` where this branch has moved on.
+        of a dry run) it raises `Conflict` where this branch has moved on; what the node
+        adds by itself, such as vectors, does not count.
         """
         fields = {
             "source": branch_name(source),
