@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -166,6 +167,36 @@ def test_a_time_means_the_last_point_before_it(timed: palimp.Client, clock: Manu
     assert at(99) == ["item 0", "item 1", "item 2"]
     with pytest.raises(palimp.Invalid):
         at(0.5)
+
+
+def test_a_checkpoint_may_be_named_for_what_comes_next(do: Any, alice: Any) -> None:
+    do(alice.remember("Lives in Lyon"))
+    named = do(alice.checkpoint("mine"))
+    made = [do(alice.checkpoint(before="clean_up")) for _ in range(21)]
+    assert re.fullmatch(r"pre_clean_up_[0-9a-f]{8}", made[0].value)
+    held = {one.name for one in do(alice.checkpoints())}
+    assert named.value in held
+    assert made[-1].value in held
+    assert len(held) == 21
+    assert texts(do, alice.at(made[-1])) == ["Lives in Lyon"]
+
+
+@pytest.mark.parametrize("given", [{}, {"name": "here", "before": "clean_up"}])
+def test_a_checkpoint_has_one_name(do: Any, alice: Any, given: Any) -> None:
+    do(alice.remember("Lives in Lyon"))
+    with pytest.raises(palimp.Invalid, match="`before`"):
+        do(alice.checkpoint(**given))
+    assert list(do(alice.checkpoints())) == []
+
+
+@pytest.mark.parametrize("word", ["", "Clean", "a-b", "_a", "a__b", "a" * 41, "säubern"])
+def test_what_a_checkpoint_is_made_before_is_a_word(do: Any, alice: Any, word: str) -> None:
+    do(alice.remember("Lives in Lyon"))
+    with pytest.raises(palimp.Invalid, match="1 to 40 of a-z"):
+        do(alice.checkpoint(before=word))
+    with pytest.raises(palimp.Invalid):
+        do(alice.checkpoint(before=7))
+    assert list(do(alice.checkpoints())) == []
 
 
 def test_a_dropped_checkpoint_is_unknown_and_its_name_free(do: Any, alice: Any) -> None:

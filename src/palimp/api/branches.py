@@ -71,9 +71,14 @@ class CheckpointInfo(Boundary, frozen=True, kw_only=True):
 
 
 class CreateCheckpoint(Request, frozen=True, kw_only=True):
-    """Name what the branch holds now; `name` begins with a letter."""
+    """Name what the branch holds now; `name` begins with a letter.
 
-    name: str
+    Or with the word for what comes next, `before`: `pre_{word}_` and 8 hex digits, of which the
+    newest 20 stay.
+    """
+
+    name: str | None = None
+    before: str | None = None
 
 
 class ListCheckpoints(Request, frozen=True, kw_only=True):

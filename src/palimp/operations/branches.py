@@ -49,6 +49,7 @@ from ..errors import Invalid
 from ..ids import MAIN, DatabaseName, check_name, parse_database_name
 from ..points import Point, check_checkpoint_name
 from ..profile.checks import check_integer
+from . import safety
 from .context import Context
 from .holding import refuse_held_branch
 
@@ -73,8 +74,14 @@ __all__ = [
 
 def checkpoint(context: Context, target: Target, request: CreateCheckpoint) -> CheckpointInfo:
     """Name what the branch holds now."""
-    name = check_checkpoint_name(request.name)
-    made = context.engine.checkpoint(_present(context, target), name)
+    if (request.name is None) == (request.before is None):
+        raise Invalid("a checkpoint has a `name`, or is named for what it is made `before`")
+    address = _present(context, target)
+    if request.before is not None:
+        name, made = safety.checkpoint(context, address, request.before)
+    else:
+        name = check_checkpoint_name(request.name)
+        made = context.engine.checkpoint(address, name)
     return CheckpointInfo(name=name, txid=made.txid, at=made.at)
 
 

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import re
 
-from ..engine import Address
+from ..engine import Address, Boundary
+from ..errors import Invalid
 from ..ids import random_bytes
 from .context import Context
 
-__all__ = ["before", "is_safety"]
+__all__ = ["before", "checkpoint", "is_safety"]
 
 _KEPT = 20
 _SUFFIX_BYTES = 4
+_WORD = re.compile(r"[a-z](?:_?[a-z]){0,39}\Z")
 _NAMED = re.compile(r"pre_[a-z_]+_[0-9a-f]{8}\Z")
 
 
 def before(context: Context, address: Address, what: str) -> str:
-    """Name what the branch holds now and return the name, `pre_{what}_` and 8 hex digits.
+    """Make a checkpoint as `checkpoint` does and return its name."""
+    return checkpoint(context, address, what)[0]
+
+
+def checkpoint(context: Context, address: Address, what: str) -> tuple[str, Boundary]:
+    """Name what the branch holds now: `pre_{what}_` and 8 hex digits.
 
     Of such names the newest 20 stay; older ones are dropped, and what they named with them once
-    nothing else does.
+    nothing else does. Raises `Invalid` for a word that can stand in no name.
     """
+    if not _WORD.match(what):
+        raise Invalid(f"before is {what!r:.80}; give a word of 1 to 40 of a-z and _")
     name = f"pre_{what}_{random_bytes(_SUFFIX_BYTES).hex()}"
-    context.engine.checkpoint(address, name)
+    made = context.engine.checkpoint(address, name)
     held = [one for one in context.engine.checkpoints(address) if is_safety(one.name)]
     held.sort(key=lambda one: (one.txid, one.at))
     for one in held[:-_KEPT]:
         if one.name != name:
             context.engine.drop_checkpoint(address, one.name)
-    return name
+    return name, made
 
 
 def is_safety(name: str) -> bool:

@@ -14,7 +14,8 @@ import palimp
 from palimp.client.transports.embedded import Embedded
 from palimp.clock import Clock
 from palimp.http import create_app
-from palimp.http.dialects.memorysync.house import House as Rules
+from palimp.http.dialects.house import House as Rules
+from palimp.http.dialects.memorysync.house import RULES
 from palimp.http.dialects.memorysync.names import namespace_of
 from palimp.ids import foreign_name
 from palimp.node import Node, load_settings
@@ -89,7 +90,7 @@ class House:
     def add_policy(self, policy: dict[str, Any]) -> None:
         """Add rules to those that the dialect sets for the tenant."""
         namespace = self.profile().target.namespace
-        Rules(self.node).prepare(namespace)
+        Rules(self.node, RULES).prepare(namespace)
         self.mem.set_policy(namespace, {**self.mem.policy(namespace).policy, **policy})
 
     def _kept(self, client: Any) -> Any:

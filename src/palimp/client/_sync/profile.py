@@ -355,18 +355,21 @@ class Profile(Merging):
 
     def checkpoint(
         self,
-        name: str,
+        name: str | None = None,
         *,
+        before: str | None = None,
         durability: Durability | None = None,
         request_id: str | None = None,
     ) -> Point:
         """Name what the branch holds now and return that point; it stays readable from then on.
 
-        `name` begins with a letter. Doing it again with nothing written in between changes nothing;
-        raises `Conflict` where the name stands for something else, `NotFound` for a profile that
-        was never written.
+        `name` begins with a letter. With `before`, a word of a-z and _ for what comes next, it is
+        named `pre_{before}_` and 8 hex digits; the newest 20 of those stay. Doing it again with
+        nothing written in between changes nothing; raises `Conflict` where the name stands for
+        something else, `NotFound` for a profile that was never written.
         """
-        request = CreateCheckpoint(name=name)
+        fields = {"name": name, "before": before}
+        request = to_request(CreateCheckpoint, fields, "checkpoint")
         made: CheckpointInfo = self._write(
             "checkpoints.create", request, durability, request_id
         )

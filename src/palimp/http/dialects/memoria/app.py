@@ -12,11 +12,12 @@ from ....ids import foreign_name
 from ....operations import OWNER, Principal
 from ...api import Api, Limits
 from ..foreign import Asked, Foreign
+from ..house import House
 from .admission import NAME, NAMESPACE, Admission, Caller
 from .call import Call
 from .figures import Figures
 from .groups import check_write
-from .house import House
+from .house import RULES
 from .refusals import forbidden, refusal
 from .routes import ROUTES
 from .usage import Tools
@@ -36,7 +37,7 @@ class Memoria(Foreign[Caller]):
     def __init__(self, api: Api, limits: Limits) -> None:
         super().__init__(api, ROUTES)
         self.bytes_max = min(_BODY_BYTES_MAX, limits.body_bytes)
-        self.house = House(self.node)
+        self.house = House(self.node, RULES)
         self._admission = Admission(self.node, self.node.context.clock)
         self._background = ThreadPoolExecutor(_TASKS, thread_name_prefix="palimp-memoria")
         self.figures = Figures(api)

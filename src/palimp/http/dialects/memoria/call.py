@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, overload
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from ....api import NO_OPTIONS, OPERATIONS, Options, Target
 from ....api.base import Request
-from ....api.branches import CreateCheckpoint, DropCheckpoint, ListBranches, ListCheckpoints
-from ....errors import Error, NotFound, Unconfigured
-from ....ids import MAIN, foreign_name, random_bytes
+from ....api.branches import CheckpointInfo, CreateCheckpoint, ListBranches
+from ....errors import Error, NotFound
+from ....ids import MAIN, foreign_name
 from ....node import Node
+from ..sent import Sent
 from .admission import NAME, NAMESPACE, Caller
-from .names import is_automatic
 from .refusals import forbidden, missing, unprocessable
 
 if TYPE_CHECKING:
@@ -25,12 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["Call"]
 
 ACTIVE_BRANCH = "active_branch"
-_DIGITS_MAX = 18
-_SAFETY, _SAFETY_KEPT = "pre_", 20
 
 
-class Call:
+class Call(Sent):
     """One request, within one user's memories; used in one worker's thread."""
+
+    dialect = NAME
 
     def __init__(
         self,
@@ -44,7 +41,7 @@ class Call:
         self.app = app
         self.caller = caller
         self.values = values
-        self.query = query
+        self._query = query
         self.headers = headers
         # Of a route that reads it by itself.
         self.raw = body if isinstance(body, bytes) else b""
@@ -72,11 +69,11 @@ class Call:
         if not self.master and user != self.user:
             raise forbidden("Not your user: the master key is needed for another one")
         caller = self.caller._replace(user=user, member=user)
-        return Call(self.app, caller, self.values, self.query, self.body, self.headers)
+        return Call(self.app, caller, self.values, self._query, self.body, self.headers)
 
     def item(self, fields: dict[str, Any]) -> Call:
         """Return the same request with other fields: one item of a list in its body."""
-        return Call(self.app, self.caller, self.values, self.query, fields, self.headers)
+        return Call(self.app, self.caller, self.values, self._query, fields, self.headers)
 
     @property
     def author(self) -> str | None:
@@ -138,118 +135,47 @@ class Call:
     ) -> Any:
         """Return what an operation answers, in the caller's name; raises what it raises."""
         if OPERATIONS[operation].writes:
-            self.app.house.prepare()
+            self.app.house.prepare(NAMESPACE)
         aimed = self.target(branch) if target is None else target
         return self.node.call(operation, aimed, request, options, self.caller.principal)
 
     def safety(self, what: str, target: Target | None = None) -> str:
-        """Name what a branch (None: the active one) holds now, and return the name.
+        """Name what a branch (None: the active one) holds now, and return the name."""
+        request = CreateCheckpoint(before=what)
+        made: CheckpointInfo = self.do("checkpoints.create", request, target=target)
+        return made.name
 
-        Of such names the newest 20 stay.
-        """
-        aimed = self.target() if target is None else target
-        name = f"{_SAFETY}{what}_{random_bytes(4).hex()}"
-        self.do("checkpoints.create", CreateCheckpoint(name=name), target=aimed)
-        found = self.do("checkpoints.list", ListCheckpoints(), target=aimed).checkpoints
-        held = sorted(
-            # A snapshot of the user's may begin so too.
-            (one for one in found if one.name.startswith(_SAFETY) and is_automatic(one.name)),
-            key=lambda one: (one.txid, one.at),
-        )
-        for one in held[:-_SAFETY_KEPT]:
-            if one.name != name:
-                with suppress(NotFound):
-                    self.do("checkpoints.delete", DropCheckpoint(name=one.name), target=aimed)
-        return name
-
-    # -- what the dialect keeps ------------------------------------------------------------------
-
-    def kept(self, key: str, default: Any = None, *, of: str | None = None) -> Any:
-        """Return what is kept for the user (or for another scope) under a key."""
-        bindings = self.node.context.bindings
-        scope = self.user if of is None else of
-        found = None if bindings is None else bindings.get(NAME, scope, key)
-        return default if found is None else msgspec.json.decode(found.value)
-
-    def keep(self, key: str, value: Any, *, of: str | None = None) -> None:
-        """Keep JSON for the user (or for another scope) under a key; the last one holds."""
-        text = msgspec.json.encode(value).decode()
-        self.bindings.put(NAME, self.user if of is None else of, key, text)
-
-    @property
-    def bindings(self) -> Any:
-        """What keeps that; `Unconfigured` where there is no catalog."""
-        found = self.node.context.bindings
-        if found is None:
-            raise Unconfigured("this needs a catalog, PALIMP_CATALOG_URL; this node has none")
-        return found
-
-    # -- reading what was sent -------------------------------------------------------------------
+    # -- reading what was sent, and what is kept -------------------------------------------------
 
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of the body; none where there is no body."""
         return self.body or {}
 
-    @overload
-    def text(self, name: str) -> str: ...
-    @overload
-    def text(self, name: str, *, required: Literal[True]) -> str: ...
-    @overload
-    def text(self, name: str, *, required: bool) -> str | None: ...
+    @property
+    def sent(self) -> Mapping[str, Any]:
+        """The fields of the body."""
+        return self.fields
 
-    def text(self, name: str, *, required: bool = True) -> str | None:
-        """Return a text of the body; raises 422 where it is another thing, or missing."""
-        found = self.fields.get(name)
-        if found is None:
-            if required:
-                raise _field(f"missing field `{name}`")
-            return None
-        if not isinstance(found, str):
-            raise _field(f"{name} must be text")
-        return found
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The query string by name."""
+        return self._query
 
-    def texts(self, name: str) -> list[str] | None:
-        """Return a list of texts of the body; raises 422 for another thing."""
-        found = self.fields.get(name)
-        if found is None:
-            return None
-        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-            raise _field(f"{name} must be a list of texts")
-        return found
+    @property
+    def keeper(self) -> str:
+        """The user."""
+        return self.user
 
-    def flag(self, name: str, default: bool = False) -> bool:
-        """Return a switch of the body; raises 422 for another thing."""
-        found = self.fields.get(name)
-        if found is None:
-            return default
-        if not isinstance(found, bool):
-            raise _field(f"{name} must be true or false")
-        return found
+    def lacking(self, name: str) -> Error:
+        """Return the error of a field that has to be there."""
+        return unprocessable(f"Validation error: missing field `{name}`")
+
+    def misfit(self, name: str, what: str) -> Error:
+        """Return the error of a field that is not what it must be."""
+        return unprocessable(f"Validation error: {name} must be {what}")
 
     def real(self, name: str, default: float | None = None) -> float | None:
         """Return a number of the body; raises 422 for what is none."""
-        found = self.fields.get(name)
-        if found is None:
-            return default
-        if isinstance(found, bool) or not isinstance(found, int | float):
-            raise _field(f"{name} must be a number")
-        return float(found)
-
-    def number(self, name: str, default: int, least: int, most: int | None = None) -> int:
-        """Return a whole number of the body, or else of the query string, moved within bounds."""
-        found = self.fields.get(name, self.query.get(name))
-        if found is None:
-            return default
-        if isinstance(found, str):
-            digits = found.removeprefix("-")
-            if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX):
-                raise _field(f"{name} must be a whole number")
-            found = int(found)
-        if isinstance(found, bool) or not isinstance(found, int):
-            raise _field(f"{name} must be a whole number")
-        return max(found, least) if most is None else min(max(found, least), most)
-
-
-def _field(message: str) -> Error:
-    return unprocessable(f"Validation error: {message}")
+        found = self.decimal(name)
+        return default if found is None else found

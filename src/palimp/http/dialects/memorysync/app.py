@@ -9,9 +9,10 @@ from ....errors import Error
 from ....operations import OWNER, Principal
 from ...api import Api, Limits
 from ..foreign import Asked, Foreign
+from ..house import House
 from .admission import Admission, Caller
 from .call import Call
-from .house import House
+from .house import RULES
 from .jobs import Jobs
 from .names import DIALECT, PRODUCTION
 from .rates import Rates
@@ -34,7 +35,7 @@ class MemorySync(Foreign[Caller]):
     def __init__(self, api: Api, limits: Limits) -> None:
         super().__init__(api, ROUTES)
         self.bytes_max = min(_BODY_BYTES_MAX, limits.body_bytes)
-        self.house = House(self.node)
+        self.house = House(self.node, RULES)
         self.admission = Admission(self.node)
         self.rates = Rates(self.node.context.clock, self.node.settings.memorysync_rate_tier)
         self.jobs = Jobs(self.node)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
 from ....api import NO_OPTIONS, OPERATIONS, Options, Target
 from ....api.base import Request
+from ....api.memories import Tier
 from ....clock import parse_ms
-from ....errors import Invalid, Unconfigured
+from ....errors import Error, Invalid
 from ....ids import FOREIGN_BYTES_MAX, foreign_name
 from ....node import Node
 from ....operations import OWNER, Principal
 from ....operations.auditing.actions import UNSCOPED
 from ..foreign import Asked
+from ..sent import Sent
 from .admission import Caller
 from .names import DIALECT
 from .refusals import bad, unprocessable
@@ -25,13 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Call"]
 
-_DIGITS_MAX = 18
 _MEMORY_ROUTES = "/memory/"
 _WARNING = "missing-scope"
+_TIERS: tuple[Tier, ...] = get_args(Tier)
 
 
-class Call:
+class Call(Sent):
     """One request, within one tenant and environment; used in one worker's thread."""
+
+    dialect = DIALECT
 
     def __init__(self, app: MemorySync, caller: Caller, asked: Asked, body: Any) -> None:
         self.app = app
@@ -53,7 +58,7 @@ class Call:
         return self.app.node
 
     @cached_property
-    def query(self) -> dict[str, str]:
+    def query(self) -> Mapping[str, str]:
         """The query string by name."""
         return self.asked.query()
 
@@ -192,56 +197,25 @@ class Call:
                 projects_spanned=spanned,
             )
 
-    # -- what the dialect keeps ------------------------------------------------------------------
-
-    def kept(self, key: str, default: Any = None, *, scope: str | None = None) -> Any:
-        """Return what is kept for the tenant (or for another scope) under a key."""
-        bindings = self.node.context.bindings
-        asked = self.tenant if scope is None else scope
-        found = None if bindings is None else bindings.get(DIALECT, asked, key)
-        return default if found is None else msgspec.json.decode(found.value)
-
-    def keep(self, key: str, value: Any, *, scope: str | None = None) -> None:
-        """Keep JSON for the tenant (or for another scope) under a key; the last one holds."""
-        text = msgspec.json.encode(value).decode()
-        self.bindings.put(DIALECT, self.tenant if scope is None else scope, key, text)
+    # -- reading what was sent, and what is kept -------------------------------------------------
 
     @property
-    def bindings(self) -> Any:
-        """What keeps that; `Unconfigured` where there is no catalog."""
-        found = self.node.context.bindings
-        if found is None:
-            raise Unconfigured("this needs a catalog, PALIMP_CATALOG_URL; this node has none")
-        return found
+    def sent(self) -> Mapping[str, Any]:
+        """The fields of the body."""
+        return self.body
 
-    # -- reading what was sent -------------------------------------------------------------------
+    @property
+    def keeper(self) -> str:
+        """The tenant."""
+        return self.tenant
 
-    @overload
-    def text(self, name: str) -> str: ...
-    @overload
-    def text(self, name: str, *, required: Literal[True]) -> str: ...
-    @overload
-    def text(self, name: str, *, required: bool) -> str | None: ...
+    def lacking(self, name: str) -> Error:
+        """Return the error of a field that has to be there."""
+        return unprocessable(f"{name}: Field required", name)
 
-    def text(self, name: str, *, required: bool = True) -> str | None:
-        """Return a text of the body; raises 422 where it is another thing, or missing."""
-        found = self.body.get(name)
-        if found is None:
-            if required:
-                raise unprocessable(f"{name}: Field required", name)
-            return None
-        if not isinstance(found, str):
-            raise unprocessable(f"{name} must be text", name)
-        return found
-
-    def texts(self, name: str) -> list[str] | None:
-        """Return a list of texts of the body; raises 422 for another thing."""
-        found = self.body.get(name)
-        if found is None:
-            return None
-        if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-            raise unprocessable(f"{name} must be a list of texts", name)
-        return found
+    def misfit(self, name: str, what: str) -> Error:
+        """Return the error of a field that is not what it must be."""
+        return unprocessable(f"{name} must be {what}", name)
 
     def items(self, name: str, most: int) -> list[dict[str, Any]]:
         """Return a list of 1 to `most` objects of the body; raises 422 for another thing."""
@@ -261,39 +235,22 @@ class Call:
             raise unprocessable(f"{name} must be an object", name)
         return found
 
-    def flag(self, name: str, default: bool = False) -> bool:
-        """Return a switch of the body; raises 422 for another thing."""
-        found = self.body.get(name)
-        if found is None:
-            return default
-        if not isinstance(found, bool):
-            raise unprocessable(f"{name} must be true or false", name)
-        return found
-
     def real(self, name: str, least: float, most: float) -> float | None:
         """Return a number of the body between two; raises 422 for another thing."""
-        found = self.body.get(name)
+        found = self.decimal(name)
+        if found is not None and not least <= found <= most:
+            raise unprocessable(f"{name} is {found:g}; give {least:g} to {most:g}", name)
+        return found
+
+    def tier(self) -> Tier | None:
+        """Return the tier of the body, None where it names none; raises 422 for another word."""
+        found = self.text("tier", required=False)
+        for one in _TIERS:
+            if one == found:
+                return one
         if found is None:
             return None
-        if isinstance(found, bool) or not isinstance(found, int | float):
-            raise unprocessable(f"{name} must be a number", name)
-        if not least <= found <= most:
-            raise unprocessable(f"{name} is {found:g}; give {least:g} to {most:g}", name)
-        return float(found)
-
-    def number(self, name: str, default: int, least: int, most: int) -> int:
-        """Return a whole number of the body or the query string, moved within bounds."""
-        found = self.body.get(name, self.query.get(name))
-        if found is None:
-            return default
-        if isinstance(found, str):
-            digits = found.removeprefix("-")
-            if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS_MAX):
-                raise unprocessable(f"{name} must be a whole number", name)
-            found = int(found)
-        if isinstance(found, bool) or not isinstance(found, int):
-            raise unprocessable(f"{name} must be a whole number", name)
-        return min(max(found, least), most)
+        raise unprocessable(f"tier is {found!r:.40}; give {', '.join(_TIERS)}", "tier")
 
     def handle(self, name: str) -> int:
         """Return a memory's number in the body; raises 422 for what is none."""

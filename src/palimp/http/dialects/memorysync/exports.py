@@ -265,7 +265,7 @@ def _wanted(call: Call, job: _Job) -> _Wanted:
         source=given.text("source", required=False) or None,
         since=since,
         until=until,
-        tier=given.text("tier", required=False) or None,  # type: ignore[arg-type]  # checked there
+        tier=given.tier(),
         project_or_none=job.project,
     )
     return _Wanted(

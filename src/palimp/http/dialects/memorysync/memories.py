@@ -35,7 +35,6 @@ _MULTI = 207
 _EDITABLE = ("tags", "importance", "metadata", "source", "event_type")
 _FIXED = ("text", "content", "user_id", "environment", "project_id", "embedding", "vector")
 _CRITERIA = ("source", "event_type", "tags", "tier", "before", "after")
-_TIERS = ("hot", "warm", "cold")
 _PERSONAL = "pii"
 
 
@@ -229,9 +228,6 @@ def _criteria(call: Call, filters: dict[str, Any]) -> tuple[ListMemories, str | 
     asked = call.item({name: value for name, value in filters.items() if value is not None})
     if not asked.body or not any(asked.body.values()):
         raise unprocessable("filters is empty; it would mean everything", "filters")
-    tier = asked.text("tier", required=False)
-    if tier not in (None, *_TIERS):
-        raise unprocessable(f"tier is {tier!r:.40}; give {', '.join(_TIERS)}", "tier")
     since, until = asked.when("after"), asked.when("before")
     if since is not None and until is not None and since >= until:
         raise unprocessable("after is not before before", "after")
@@ -239,7 +235,7 @@ def _criteria(call: Call, filters: dict[str, Any]) -> tuple[ListMemories, str | 
         call,
         source=asked.text("source", required=False),
         tags=checked_tags(asked) or (),
-        tier=tier,
+        tier=asked.tier(),
         since=since,
         until=until,
     )

@@ -16,7 +16,6 @@ __all__ = ["ROUTES", "Found", "ask"]
 _K, _K_MAX = 5, 50
 _DEPTH, _DEPTH_MAX = 2, 3
 _QUERY_CHARS_MAX = 8_000
-_TIERS = ("hot", "warm", "cold")
 _COMPUTATION = ("low", "medium", "high")
 # Their factors that are ours too; of the others the weight is 0, and stays so.
 _FACTORS = ("semantic", "cluster", "recency", "importance", "usage")
@@ -118,9 +117,6 @@ def _weights(call: Call) -> dict[str, float] | None:
 
 def _filters(call: Call, filters: Call) -> dict[str, Any]:
     """Return the filters of a body in our words; keys nobody knows are left out, as there."""
-    tier = filters.text("tier", required=False)
-    if tier not in (None, *_TIERS):
-        raise unprocessable(f"tier is {tier!r:.40}; give {', '.join(_TIERS)}", "tier")
     source, kind = filters.text("source", required=False), filters.body.get("memory_type")
     kinds = [kind] if isinstance(kind, str) else filters.texts("memory_type") or []
     since, until = filters.when("since"), filters.when("until")
@@ -130,7 +126,7 @@ def _filters(call: Call, filters: Call) -> dict[str, Any]:
         "sources": tuple(filters.texts("sources") or ()) or ((source,) if source else ()),
         "tags_any": checked_tags(filters) or (),
         "kinds": tuple(kinds),
-        "tier": tier,
+        "tier": filters.tier(),
         "since": since,
         "until": until,
         "metadata": call.fields("metadata_filter") or None,
