@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from ....errors import Unconfigured
@@ -40,11 +41,11 @@ def create(call: Call) -> Any:
     }
     lines = not file.name.lower().endswith(".json")
     reader = file.open()
-    try:
+    with ExitStack() as undo:
+        undo.callback(reader.close)
         job = call.app.jobs.start(call.tenant, about, Work(reader, lines, _store_for(call)))
-    except BaseException:
-        reader.close()
-        raise
+        # Who carries it out closes it.
+        undo.pop_all()
     return job.shown()
 
 

@@ -11,7 +11,7 @@ import io
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -146,13 +146,12 @@ class Jobs:
                     retry_after=_WAIT_SECONDS,
                 )
             self._runs[job.id] = run
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._runs.pop, job.id, None)
             self._save(run)
             self._trim(tenant, job.environment)
             self._pool.submit(self._carry_out, run)
-        except BaseException:
-            self._runs.pop(job.id, None)
-            raise
+            undo.pop_all()
         return job
 
     def find(self, tenant: str, environment: str, identity: str) -> Job | None:
