@@ -7,7 +7,9 @@ from pathlib import Path
 
 import memorysync
 import pytest
+from memorysync.types import BulkAddItem
 
+import palimp
 from palimp.clock import Clock
 
 from ...model_server import ModelServer, broken
@@ -190,3 +192,38 @@ def test_refresh_of_nobody_is_accepted(house: House) -> None:
     answer = house.raw("fresh").post("/memory/refresh")
     assert answer.status_code == 202
     assert answer.json()["queued"] == 0
+
+
+# -- what is said of one thing again and again ----------------------------------------------------
+
+
+def _summaries(house: House, user: str) -> list[palimp.Memory]:
+    return [one for one in house.profile(user).list() if one.kind == "summary"]
+
+
+def test_the_third_that_is_said_of_one_thing_makes_a_summary(house: House) -> None:
+    client = house.client("roles")
+    for role in ("CTO", "CEO"):
+        client.add(f"Alice is the {role}")
+    assert _summaries(house, "roles") == []
+    client.add("Alice is the CFO")
+    (first,) = _summaries(house, "roles")
+    assert "CFO" in first.text
+    assert len(first.derived_from) == 3
+    client.bulk_add([BulkAddItem(one) for one in ("Alice is the COO", "Bob is the CTO")])
+    (second,) = _summaries(house, "roles")
+    assert "COO" in second.text
+    assert len(second.derived_from) == 4
+    # What was said before is hidden by what holds, and stands in the summary.
+    live = {one.text for one in house.profile("roles").list() if one.kind != "summary"}
+    assert live == {"Alice is the COO", "Bob is the CTO"}
+
+
+def test_a_write_goes_through_where_no_summary_can_be_made(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("palimp.operations.clusters.SUMMARY_BYTES_MAX", 10)
+    client = house.client("long")
+    for role in ("CTO", "CEO", "CFO"):
+        assert client.add(f"Carol is the {role}").id
+    assert _summaries(house, "long") == []

@@ -198,13 +198,16 @@ class Jobs:
 
     def _carry_out(self, run: _Run) -> None:
         job, kept = run.job, Kept()
+        status: Status = "failed"
         with kept, run.work.reader:
             job.status, job.started_at = "running", self._clock.now_ms()
             self._save(run)
-            job.status = self._through(run)
+            status = self._through(run)
         if kept.error is not None:
-            self._failed(job, kept.error)
+            status = self._failed(job, kept.error)
+        # Last, because whoever looks meanwhile takes it for all there is to be said.
         job.finished_at = self._clock.now_ms()
+        job.status = status
         # A node that is closing has no catalog any more: its jobs are found interrupted.
         with suppress(Error):
             self._save(run)
@@ -275,16 +278,17 @@ class Jobs:
                 run.cancelled.set()
         return run.cancelled.is_set()
 
-    def _failed(self, job: Job, error: Exception) -> None:
+    def _failed(self, job: Job, error: Exception) -> Status:
+        """Note why a job ended, and return how."""
         if self._node.closed:
-            job.status, job.error = "interrupted", "the node stopped; send the file again"
-            return
-        job.status = "failed"
+            job.error = "the node stopped; send the file again"
+            return "interrupted"
         if isinstance(error, Error | Broken):
             job.error = str(error)
-            return
+            return "failed"
         job.error = "a defect of this node, whose log has the details"
         _LOG.error("import %s failed", job.id, exc_info=error)
+        return "failed"
 
     # -- what is kept ----------------------------------------------------------------------------
 
