@@ -29,6 +29,7 @@ from palimp.engine.protocol import (
     delete_branch,
     find_profile,
     fork,
+    is_crowded,
     list_branches,
     locate,
     read_timeline,
@@ -53,11 +54,11 @@ from palimp.engine.protocol.records import (
     segment_epoch,
     segment_key,
 )
-from palimp.engine.protocol.requests import Create, Replace
+from palimp.engine.protocol.requests import Create, Join, Refused, Replace, Steps
 from palimp.errors import Conflict, Internal, Invalid, NotFound
 from palimp.points import Point
 
-retain_module = sys.modules["palimp.engine.protocol.retain"]
+segments_module = sys.modules["palimp.engine.protocol.segments"]
 DAY = 86_400_000
 NEVER = Keep(fine_ms=0, snapshots_ms=0)
 
@@ -221,6 +222,88 @@ def test_condensing_keeps_every_boundary(main: Branch) -> None:
     assert main.reads_right()
 
 
+def test_condensing_reads_no_more_at_once_than_the_limit(
+    main: Branch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held in memory does not grow with what was written."""
+    limit, most = 2_000, 16
+    monkeypatch.setattr(segments_module, "JOIN_BYTES_MAX", limit)
+    sizes: dict[str, int] = {}
+    longest = condensed = 0
+    for txid in range(1, 201):
+        main.ship(txid, size=300)
+        sizes |= {ref.key: ref.bytes for ref in main.lane.manifest.chain()}
+        longest = max(longest, len(main.lane.manifest.segments))
+        if is_crowded(main.lane.manifest, most):
+            steps, joins = noted(condense(main.lane))
+            assert main.world.run_alone(steps) >= most // 4
+            sizes |= {ref.key: ref.bytes for ref in main.lane.manifest.chain()}
+            assert joins
+            assert all(sum(sizes[key] for key, _ in one.parts) <= limit for one in joins)
+            condensed += 1
+    # Each piece is joined about once: what is large already is not read again.
+    assert 10 < condensed < 200 // (most // 4)
+    assert longest <= max(most, 200 * 320 * 2 // limit) + most
+    assert main.timeline.boundaries() == tuple(range(1, 201))
+    assert main.reads_right()
+
+
+def test_a_chain_of_large_segments_is_not_crowded(
+    main: Branch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments_module, "JOIN_BYTES_MAX", 500)
+    for txid in range(1, 40):
+        main.ship(txid, size=300)
+    assert not is_crowded(main.lane.manifest, 16)
+    assert main.world.run_alone(condense(main.lane)) == 0
+
+
+def test_condensing_goes_as_far_as_it_can_read(
+    main: Branch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments_module, "JOIN_BYTES_MAX", 1_000)
+    for txid in range(1, 20):
+        main.ship(txid, size=300)
+    steps = condense(main.lane, 0)
+    joins = 0
+
+    def until_it_fails() -> Steps[int]:
+        nonlocal joins
+        answer: Any = None
+        failure: Exception | None = None
+        while True:
+            try:
+                request = steps.send(answer) if failure is None else steps.throw(failure)
+            except StopIteration as end:
+                return int(end.value)
+            joins += isinstance(request, Join)
+            failure = Refused() if isinstance(request, Join) and joins == 3 else None
+            answer = None if failure else (yield request)
+
+    assert main.world.run_alone(until_it_fails()) > 0
+    assert joins == 3
+    assert main.timeline.boundaries() == tuple(range(1, 20))
+    assert main.reads_right()
+
+
+def noted(steps: Steps[int]) -> tuple[Steps[int], list[Join]]:
+    """Return the same steps, and a list that gets what they ask to be joined."""
+    joins: list[Join] = []
+
+    def passed() -> Steps[int]:
+        answer: Any = None
+        while True:
+            try:
+                request = steps.send(answer)
+            except StopIteration as end:
+                return int(end.value)
+            if isinstance(request, Join):
+                joins.append(request)
+            answer = yield request
+
+    return passed(), joins
+
+
 def test_history_objects_stay_few_and_are_seldom_rewritten(main: Branch) -> None:
     written = 0
     for txid in range(1, 401):
@@ -332,7 +415,7 @@ def test_joins_are_bounded_and_the_rest_is_joined_later(
     for txid in range(3, 20, 2):
         main.world.run_alone(add_checkpoint(main.lane, f"c{txid}", txid))
     assert [main.retain(NEVER) for _ in range(3)] == [16, 2, 0]
-    monkeypatch.setattr(retain_module, "JOIN_BYTES_MAX", 80)
+    monkeypatch.setattr(segments_module, "JOIN_BYTES_MAX", 80)
     for name in list(main.lane.manifest.checkpoints):
         main.world.run_alone(protocol.drop_checkpoint(main.lane, name))
     for _ in range(20):

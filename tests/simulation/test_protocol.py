@@ -29,6 +29,7 @@ from palimp.engine.protocol.records import manifest_key
 from palimp.errors import Internal
 
 retain_module = sys.modules["palimp.engine.protocol.retain"]
+segments_module = sys.modules["palimp.engine.protocol.segments"]
 SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "8000"))
 FIRST_SEED = int(os.environ.get("SIMULATION_FIRST_SEED", "0"))
 CHUNK = 250
@@ -48,7 +49,7 @@ def run_schedule(seed: int, eraser: Any = None) -> dict[str, int]:
         small.setattr(own, "LIMIT_STEP", 5)
         small.setattr(history_module, "REFS_MAX", 12)
         small.setattr(retain_module, "JOINS_MAX", 2)
-        small.setattr(retain_module, "JOIN_BYTES_MAX", 300)
+        small.setattr(segments_module, "JOIN_BYTES_MAX", 300)
         small.setattr(retain_module, "_DAY_MS", 3_000)
         return _run_schedule(seed, eraser)
 
@@ -260,10 +261,10 @@ def test_invariants_hold_in_every_schedule() -> None:
 
 def test_a_schedule_leaves_the_limits_of_the_product() -> None:
     def limits() -> tuple[int, ...]:
-        return own.LIMIT_STEP, history_module.REFS_MAX, retain_module.JOIN_BYTES_MAX
+        return own.LIMIT_STEP, history_module.REFS_MAX, segments_module.JOIN_BYTES_MAX
 
     run_schedule(12)
-    assert limits() == (1 << 20, 10_000, 64 << 20)
+    assert limits() == (1 << 20, 10_000, 16 << 20)
 
 
 def test_a_seed_decides_everything() -> None:

@@ -27,6 +27,7 @@ from .protocol import (
     Fenced,
     Lane,
     Manifest,
+    is_crowded,
     read_timeline,
     rebase,
     ship,
@@ -43,7 +44,7 @@ T = TypeVar("T")
 A = TypeVar("A")
 
 _LOG = logger("engine")
-# The manifest describes the head by at most about so many segments.
+# The manifest describes the head by about so many segments, and those that are large already.
 SEGMENTS_MAX = 64
 # A job of the lane that takes longer than this: the store does not answer.
 _BROKEN_SECONDS = 5.0
@@ -557,7 +558,7 @@ class Branch:
         self._parts.shipments.tell(self.key, lane.manifest, piece.data)
         self._parts.metrics.add("segments_shipped")
         self._parts.metrics.add("segment_bytes_shipped", len(piece.data))
-        if len(lane.manifest.segments) > SEGMENTS_MAX:
+        if is_crowded(lane.manifest, SEGMENTS_MAX):
             # Who keeps the manifest short does it now, not at the next shipment of its own.
             self._parts.hurry(self.key)
 

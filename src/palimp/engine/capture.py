@@ -7,6 +7,8 @@ against the one that was followed page by page. Where any of them differs a snap
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +17,7 @@ import apsw
 from .. import ltx
 from ..errors import Internal
 from .faults import sqlite_faults
-from .wal import Commit, Wal, committed_image, pages_of
+from .wal import Commit, Wal, committed_image, file_pages, pages_of
 
 __all__ = ["Capture", "Segment"]
 
@@ -48,6 +50,7 @@ class Capture:
 
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
         self._name = str(path)
+        self._path = path
         self._connection = connection
         with sqlite_faults(self._name):
             mode = connection.pragma("journal_mode")
@@ -160,24 +163,29 @@ class Capture:
         """Return the committed content as a snapshot, page for page as it lies in the file.
 
         Content that was followed must have the checksum that was followed: else `Internal`, and
-        the next call starts afresh. Holds the database in memory about twice.
+        the next call starts afresh. Holds in memory what it returns; the database as well where it
+        was not followed yet, or somebody reads what the log has not been folded under.
         """
         self.commit_seen()
-        image = self._image()
-        # Reading all of it has filled the cache with what nobody else may ever want.
-        self._connection.release_memory()
-        pieces: list[bytes] = []
-        ltx.encode_snapshot(
-            pages_of(image, self._page_size),
-            pieces.append,
-            page_size=self._page_size,
-            commit=self._size,
-            max_txid=max_txid,
-            timestamp_ms=timestamp_ms,
-            node_id=node,
-        )
+        made = io.BytesIO()
+        try:
+            content = self._content()
+            with sqlite_faults(self._name):
+                trailer = ltx.encode_snapshot(
+                    content,
+                    made.write,
+                    page_size=self._page_size,
+                    commit=self._size,
+                    max_txid=max_txid,
+                    timestamp_ms=timestamp_ms,
+                    node_id=node,
+                )
+            self._check_followed(trailer.post_apply_checksum)
+        except Internal as error:
+            self._lose(error.message)
+            raise
         pages = self._size - (self._size >= ltx.lock_page(self._page_size))
-        return self._hand_out(b"".join(pieces), 1, max_txid, pages)
+        return self._hand_out(made.getvalue(), 1, max_txid, pages)
 
     def shipped(self, segment: Segment) -> None:
         """The segment is linked: the next one continues its state.
@@ -225,25 +233,33 @@ class Capture:
         self._since.update(pages)
         self._size = size
 
-    def _image(self) -> bytes:
-        """Return the committed content, compared with what was followed; else begin with it."""
+    def _content(self) -> Iterator[bytes | memoryview]:
+        """Return the committed pages in order; where they were not followed, begin with them."""
         known = self._lost is None
         with sqlite_faults(self._name):
+            if known:
+                self._summarise()
+                size = self._connection.pragma("page_count")
+                if size != self._size:
+                    raise Internal(f"{self._name} has {size} pages; its commits wrote {self._size}")
+                # With all of the log in the file, and this the writer's place, it stays as it is.
+                if self._wal.fold(shorten=False):
+                    return file_pages(self._path, self._page_size, self._size)
             frames = 0 if known else self._wal.frames()
             image = committed_image(self._connection, known=known)
-            sums = ltx.PageChecksums.of(image, self._page_size)
             if not known:
-                self._begin(sums, frames)
-                return image
-        self._summarise()
-        if len(sums) != self._size or sums.checksum != self._sums.checksum:
-            why = (
-                f"{self._name} has {len(sums)} pages of checksum {_text(sums.checksum)}; what its "
-                f"commits wrote makes {self._size} of {_text(self._sums.checksum)}"
+                self._begin(ltx.PageChecksums.of(image, self._page_size), frames)
+        # Reading all of it has filled the cache with what nobody else may ever want.
+        self._connection.release_memory()
+        return pages_of(image, self._page_size)
+
+    def _check_followed(self, checksum: int) -> None:
+        """Raise `Internal` unless this is the checksum of what the commits made."""
+        if checksum != self._sums.checksum:
+            raise Internal(
+                f"{self._name} has {self._size} pages of checksum {_text(checksum)}; what its "
+                f"commits wrote makes {_text(self._sums.checksum)}"
             )
-            self._lose(why)
-            raise Internal(why)
-        return image
 
     def _begin(self, sums: ltx.PageChecksums, frames: int) -> None:
         """Follow commits from here on: `sums` are of the content, `frames` of the log are in it."""

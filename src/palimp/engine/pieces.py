@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 
 from .. import ltx
 from ..errors import Internal
@@ -45,11 +46,11 @@ def piece_of(segment: Segment, at: int) -> Piece:
 
 def snapshot_of(image: bytes, page_size: int, txid: int, at: int) -> Piece:
     """Return a whole database as a snapshot of txids 1 to `txid`."""
-    parts: list[bytes] = []
+    made = io.BytesIO()
     size = len(image) // page_size
     ltx.encode_snapshot(
         pages_of(image, page_size),
-        parts.append,
+        made.write,
         page_size=page_size,
         commit=size,
         max_txid=txid,
@@ -57,7 +58,7 @@ def snapshot_of(image: bytes, page_size: int, txid: int, at: int) -> Piece:
     )
     pages = size - (size >= ltx.lock_page(page_size))
     checksum = f"{ltx.database_checksum(image, page_size):016x}"
-    return piece_of(Segment(b"".join(parts), 1, txid, pages, size, checksum), at)
+    return piece_of(Segment(made.getvalue(), 1, txid, pages, size, checksum), at)
 
 
 def difference(

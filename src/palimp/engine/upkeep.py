@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from .branch import SEGMENTS_MAX, Branch
 from .options import Options, Parts
-from .protocol import Keep, collect, condense, retain
+from .protocol import Keep, collect, condense, is_crowded, retain
 from .protocol.records import Manifest
 
 __all__ = ["Upkeep", "look_after"]
@@ -36,7 +36,7 @@ def look_after(branch: Branch, parts: Parts, *, only_if_long: bool = False) -> U
     """
     manifest = branch.manifest
     if only_if_long:
-        if manifest is None or not branch.owned or len(manifest.segments) <= SEGMENTS_MAX:
+        if manifest is None or not branch.owned or not is_crowded(manifest, SEGMENTS_MAX):
             return Upkeep()
         return _work(branch, parts, fold=False)
     if branch.owned or branch.copy.is_ahead or _is_left_long(manifest, parts.node):
@@ -60,7 +60,7 @@ def _work(branch: Branch, parts: Parts, *, fold: bool) -> Upkeep:
     if fold and _is_long(manifest):
         branch.fold()
         folded = 1
-    elif len(manifest.segments) > SEGMENTS_MAX:
+    elif is_crowded(manifest, SEGMENTS_MAX):
         branch.drive_lane(condense)
     keep = _keep(branch, parts.options)
     now_ms = parts.clock.now_ms()

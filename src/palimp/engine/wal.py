@@ -13,7 +13,7 @@ import apsw
 
 from ..errors import Internal, Unavailable
 
-__all__ = ["Commit", "Wal", "committed_image", "pages_of"]
+__all__ = ["Commit", "Wal", "committed_image", "file_pages", "pages_of"]
 
 _HEADER_BYTES = 32
 # Magic number, format version, page size, checkpoint number, salts; checksums follow.
@@ -230,6 +230,24 @@ def committed_image(connection: apsw.Connection, *, known: bool = False) -> byte
         if suspect:
             _check_zeros(connection, suspect, size)
     return image
+
+
+def file_pages(path: Path, page_size: int, count: int) -> Iterator[bytes]:
+    """Yield the first `count` pages of a database file that all of its log was folded into.
+
+    Read as SQLite reads: closing a descriptor of our own would drop the locks of its connections.
+    Raises `Internal` where the file is shorter.
+    """
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB
+    file = apsw.VFSFile("", str(path), [flags, 0])
+    try:
+        for start in range(0, count * page_size, page_size):
+            page = file.xRead(page_size, start)
+            if len(page) != page_size:
+                raise Internal(f"{path} ends at byte {start + len(page)}, not with page {count}")
+            yield page
+    finally:
+        file.xClose()
 
 
 def pages_of(image: bytes, page_size: int) -> Iterator[memoryview]:

@@ -8,6 +8,7 @@ again without writing it, it is a page of zeros.
 from __future__ import annotations
 
 import heapq
+import io
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise
 
@@ -36,9 +37,9 @@ def compact(segments: Sequence[Bytes]) -> bytes:
     post-apply checksum; it comes from no WAL and no node. Raises `Invalid` where they do not
     follow one another, naming both, `Internal` where one is damaged.
     """
-    pieces: list[bytes] = []
-    compact_to(segments, pieces.append)
-    return b"".join(pieces)
+    made = io.BytesIO()
+    compact_to(segments, made.write)
+    return made.getvalue()
 
 
 def compact_to(segments: Sequence[Bytes], write: Callable[[bytes], object]) -> Trailer:

@@ -2,6 +2,7 @@
 
 import os
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -582,6 +583,51 @@ def test_a_snapshot_that_is_not_what_was_followed(line: Line) -> None:
     with pytest.raises(Internal, match="what its commits wrote makes"):
         line.capture.snapshot(2, NOW)
     starts_afresh(line)
+
+
+def test_a_snapshot_of_what_was_followed_does_not_hold_the_database(line: Line) -> None:
+    line.commit("INSERT INTO t VALUES (1, zeroblob(20000000))")
+    line.ship()
+    tracemalloc.start()
+    try:
+        snapshot = line.capture.snapshot(2, NOW)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # It compresses to next to nothing: a copy of the database would be nearly all there is.
+    assert len(snapshot.data) < 1_000_000
+    assert peak < 5_000_000
+    image = bytearray()
+    ltx.apply(snapshot.data, image)
+    assert image == line.connection.serialize("main")
+
+
+def test_a_snapshot_beside_somebody_who_reads_has_what_the_log_has(line: Line) -> None:
+    reader = apsw.Connection(str(line.path))
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM t").fetchall()
+    line.commit(FILL)
+    image = bytearray()
+    ltx.apply(line.capture.snapshot(2, NOW).data, image)
+    assert image == line.connection.serialize("main")
+    reader.close()
+    # And afterwards the locks of the connection are what they were.
+    ltx.apply(line.capture.snapshot(2, NOW).data, image)
+    assert line.connection.execute("SELECT count(*) FROM t").get > 0
+    other = apsw.Connection(str(line.path))
+    with pytest.raises(apsw.BusyError):
+        other.pragma("journal_mode", "delete")
+    other.close()
+
+
+def test_a_file_that_was_cut_off_gives_no_snapshot(line: Line) -> None:
+    line.commit(FILL)
+    assert line.capture.fold_wal()
+    with line.path.open("r+b") as file:
+        file.truncate(line.path.stat().st_size - 4_096)
+    with pytest.raises(Internal, match="ends at byte"):
+        line.capture.snapshot(2, NOW)
+    assert line.capture.needs_snapshot
 
 
 def test_a_disk_that_refuses_is_asked_again(line: Line) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from .branches import Child, Wanted, delete_branch, fork, list_branches, recover
 from .collect import collect, collect_deleted
-from .condense import condense
+from .condense import condense, is_crowded
 from .erase import (
     coarsen,
     kept_points,
@@ -64,6 +64,7 @@ __all__ = [
     "expire",
     "find_profile",
     "fork",
+    "is_crowded",
     "kept_points",
     "list_branches",
     "locate",

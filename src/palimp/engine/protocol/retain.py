@@ -11,13 +11,12 @@ from .history import remember
 from .lane import Lane, swap
 from .records import HistoryRef, SegmentRef, evolve
 from .requests import Nonce, Steps
-from .segments import join
+from .segments import join, joinable
 from .timeline import Timeline, own_timeline, reach
 
-__all__ = ["JOINS_MAX", "JOIN_BYTES_MAX", "Keep", "retain"]
+__all__ = ["JOINS_MAX", "Keep", "retain"]
 
 JOINS_MAX = 8
-JOIN_BYTES_MAX = 64 << 20
 _DAY_MS = 86_400_000
 
 
@@ -133,20 +132,7 @@ def _runs(
         else:
             runs[ref.max] = [ref]
     for end in sorted(runs):
-        yield from _pieces(runs[end])
-
-
-def _pieces(run: Sequence[SegmentRef]) -> Iterator[tuple[SegmentRef, ...]]:
-    """Yield parts of two or more of a run, none over `JOIN_BYTES_MAX`."""
-    part: list[SegmentRef] = []
-    for ref in run:
-        if sum(held.bytes for held in part) + ref.bytes > JOIN_BYTES_MAX:
-            if len(part) > 1:
-                yield tuple(part)
-            part = []
-        part.append(ref)
-    if len(part) > 1:
-        yield tuple(part)
+        yield from joinable(runs[end])
 
 
 def _replaced(

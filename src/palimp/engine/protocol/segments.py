@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -10,7 +11,10 @@ from .lane import Lane, settle_create
 from .records import SegmentRef, segment_key
 from .requests import InDoubt, Join, Nonce, Refused, Steps
 
-__all__ = ["join", "store_segment"]
+__all__ = ["JOIN_BYTES_MAX", "join", "joinable", "store_segment"]
+
+# What is joined is held in memory, and once more as what it becomes.
+JOIN_BYTES_MAX = 16 << 20
 
 
 def store_segment(db_id: str, branch_id: str, ref: SegmentRef, data: bytes) -> Steps[SegmentRef]:
@@ -20,6 +24,21 @@ def store_segment(db_id: str, branch_id: str, ref: SegmentRef, data: bytes) -> S
     created = yield from settle_create(key, data)
     assert created.ours, f"{key} was there before: a nonce was used twice"
     return msgspec.structs.replace(ref, key=key)
+
+
+def joinable(run: Sequence[SegmentRef]) -> Iterator[tuple[SegmentRef, ...]]:
+    """Yield parts of two or more of adjacent segments, in order, none over `JOIN_BYTES_MAX`."""
+    part: list[SegmentRef] = []
+    held = 0
+    for ref in run:
+        if held + ref.bytes > JOIN_BYTES_MAX:
+            if len(part) > 1:
+                yield tuple(part)
+            part, held = [], 0
+        part.append(ref)
+        held += ref.bytes
+    if len(part) > 1:
+        yield tuple(part)
 
 
 def join(lane: Lane, run: tuple[SegmentRef, ...]) -> Steps[SegmentRef | None]:
