@@ -335,6 +335,7 @@ class Rounds:
                     prune(connection, self._clock.now_ms())
                 connection.execute(_SET_TXID, (number,))
                 txid = number
+                self._schema_seen = self._schema_version()
             self._commit()
         except BaseException as error:
             rolled_back = self._roll_back()
@@ -383,8 +384,8 @@ class Rounds:
         self._inside = False
         ticket.changed = connection.total_changes() != before
         if not ticket.changed:
-            # What DDL does is not counted. After an operation that did both, one that did nothing
-            # may seem to have changed something; all that costs is a txid.
+            # What DDL does is not counted. Behind an operation of the round that did both, one that
+            # did nothing may seem to have changed something; the txid is there all the same.
             self._schema_seen = self._schema_version()
             ticket.changed = self._schema_seen != self._schema
         if ticket.changed and number > terms.limit:

@@ -174,6 +174,16 @@ def test_txids_count_rounds_that_changed_something(owner: Owner) -> None:
     assert (owner.gates, database.rounds, database.writes) == (3, 3, 3)
 
 
+def test_behind_a_change_of_rows_and_tables_what_did_nothing_takes_no_txid(owner: Owner) -> None:
+    def both(connection: apsw.Connection) -> None:
+        connection.execute("CREATE TABLE more (a)")
+        connection.execute("INSERT INTO more VALUES (1)")
+
+    database = owner.database
+    first = database.write(both).txid
+    assert database.write(lambda c: c.execute("SELECT 1").fetchall()).txid == first
+
+
 def test_it_is_known_where_nothing_but_what_is_derived_was_written(
     owner: Owner, tmp_path: Path
 ) -> None:
