@@ -3,52 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ..forked import Shell, python
+
 ROOT = Path(__file__).resolve().parents[2]
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PALIMP_")}
-MAIN = "from palimp.cli import main; main()"
 ON = '{"audit": {"enabled": true}, "memory": {"event_max_age_secs": 3600}}'
 
 
-class Shell:
-    """Runs commands in a folder; memories are in ./memory."""
+class Commands(Shell):
+    """Some of which print JSON unasked."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def run(self, *arguments: str, stdin: str = "", code: int = 0) -> tuple[str, str]:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", MAIN, *arguments],
-            cwd=self.folder,
-            env=CLEAN,
-            input=stdin,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout, done.stderr
-
-    def json(self, *arguments: str, stdin: str = "", code: int = 0) -> Any:
-        return json.loads(self.run(*arguments, stdin=stdin, code=code)[0])
+    def json(self, *arguments: str, **how: Any) -> Any:
+        return json.loads(self.run(*arguments, **how)[0])
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path)
+def shell(tmp_path: Path) -> Commands:
+    return Commands(tmp_path)
 
 
-def test_a_policy_from_stdin_and_from_a_file(shell: Shell) -> None:
-    assert shell.json("policy", "set", "acme", stdin=ON) == json.loads(ON)
+def test_a_policy_from_stdin_and_from_a_file(shell: Commands) -> None:
+    assert shell.json("policy", "set", "acme", given=ON) == json.loads(ON)
     assert shell.json("policy", "get", "acme") == json.loads(ON)
     (shell.folder / "strict.json").write_text('{"memory": {"event_max_age_secs": 60}}')
     done = shell.json(
@@ -66,20 +47,20 @@ def test_a_policy_from_stdin_and_from_a_file(shell: Shell) -> None:
     assert err.startswith("palimp: not_found: namespace 'acme' has no policy")
 
 
-def test_a_wrong_policy_is_one_line(shell: Shell) -> None:
-    _, err = shell.run("policy", "set", "acme", stdin='{"memory": {"ttl": 1}}', code=1)
+def test_a_wrong_policy_is_one_line(shell: Commands) -> None:
+    _, err = shell.run("policy", "set", "acme", given='{"memory": {"ttl": 1}}', code=1)
     assert "unknown field 'ttl' in memory" in err
-    _, err = shell.run("policy", "set", "acme", stdin="nonsense", code=1)
+    _, err = shell.run("policy", "set", "acme", given="nonsense", code=1)
     assert "not JSON" in err
-    shell.run("policy", "set", "acme", stdin=ON)
+    shell.run("policy", "set", "acme", given=ON)
     looser = '{"memory": {"event_max_age_secs": 7200}}'
-    _, err = shell.run("policy", "set", "acme", "--profile", "alice", stdin=looser, code=1)
+    _, err = shell.run("policy", "set", "acme", "--profile", "alice", given=looser, code=1)
     assert err.startswith("palimp: conflict: ")
     assert "memory.event_max_age_secs 7,200 (it is 3,600 there)" in err
 
 
-def test_the_audit_is_exported_and_checked(shell: Shell) -> None:
-    shell.run("policy", "set", "acme", stdin=ON)
+def test_the_audit_is_exported_and_checked(shell: Commands) -> None:
+    shell.run("policy", "set", "acme", given=ON)
     shell.run("memory", "remember", "alice", "one", "--namespace", "acme")
     shell.run("memory", "forget", "alice", "mem_none", "--namespace", "acme")
     lines = shell.run("audit", "export", "acme")[0].splitlines()
@@ -99,8 +80,8 @@ def test_the_audit_is_exported_and_checked(shell: Shell) -> None:
     assert shell.json("audit", "verify", "acme", "--json")["broken"] is None
 
 
-def test_a_change_is_named_with_exit_code_1(shell: Shell) -> None:
-    shell.run("policy", "set", "acme", stdin=ON)
+def test_a_change_is_named_with_exit_code_1(shell: Commands) -> None:
+    shell.run("policy", "set", "acme", given=ON)
     for text in ("one", "two"):
         shell.run("memory", "remember", "alice", text, "--namespace", "acme")
     objects = sorted((shell.folder / "memory/objects/v1/audit/acme").rglob("*.jsonl"))
@@ -121,16 +102,10 @@ PAGES = ("govern-what-is-kept", "audit")
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_the_pages_run_as_they_are_written(name: str, shell: Shell) -> None:
+def test_the_pages_run_as_they_are_written(name: str, shell: Commands) -> None:
     text = (ROOT / "docs" / "how-to" / f"{name}.md").read_text("utf-8")
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=shell.folder,
-        env=CLEAN,
-        capture_output=True,
-        text=True,
-    )
+    done = python(code, shell.folder)
     assert done.returncode == 0, done.stdout + done.stderr
     commands = "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).splitlines()
     assert commands

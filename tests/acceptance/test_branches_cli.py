@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from ..forked import Shell, python
+
 ROOT = Path(__file__).resolve().parents[2]
 HOW_TO = ROOT / "docs" / "how-to"
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PALIMP_")}
 
 
-def python(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *arguments],
-        cwd=folder,
-        env=CLEAN,
-        capture_output=True,
-        text=True,
-    )
-
-
-class Shell:
-    """Runs commands in a folder; memories are in ./memory."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def run(self, *arguments: str, code: int = 0) -> tuple[str, str]:
-        done = python("from palimp.cli import main; main()", self.folder, *arguments)
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout, done.stderr
-
-    def json(self, *arguments: str, code: int = 0) -> Any:
-        return json.loads(self.run(*arguments, "--json", code=code)[0])
+class Commands(Shell):
+    """With shorter words for what is done often here."""
 
     def remember(self, profile: str, text: str) -> int:
         txid: int = self.json("memory", "remember", profile, text)["txid"]
@@ -52,11 +26,11 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path)
+def shell(tmp_path: Path) -> Commands:
+    return Commands(tmp_path)
 
 
-def test_checkpoint_read_the_past_rewind_undo(shell: Shell) -> None:
+def test_checkpoint_read_the_past_rewind_undo(shell: Commands) -> None:
     shell.remember("alice", "one")
     out, err = shell.run("branch", "checkpoint", "alice", "before")
     assert out == "checkpoint before\n"
@@ -81,7 +55,7 @@ def test_checkpoint_read_the_past_rewind_undo(shell: Shell) -> None:
     assert "hint: " in err
 
 
-def test_every_reading_command_takes_a_point(shell: Shell) -> None:
+def test_every_reading_command_takes_a_point(shell: Commands) -> None:
     first = shell.json("memory", "remember", "alice", "aisle", "--topic", "seat")["id"]
     shell.run("session", "append", "alice", "s", "user", "an aisle seat")
     shell.run("branch", "checkpoint", "alice", "before")
@@ -102,7 +76,7 @@ def test_every_reading_command_takes_a_point(shell: Shell) -> None:
     assert [session["id"] for session in shell.json("session", "list", "alice", *at)] == ["s"]
 
 
-def test_points_are_times_and_txids_that_can_be_read(shell: Shell) -> None:
+def test_points_are_times_and_txids_that_can_be_read(shell: Commands) -> None:
     shell.remember("alice", "one")
     shell.run("branch", "sync", "alice")
     shell.remember("alice", "two")
@@ -118,7 +92,7 @@ def test_points_are_times_and_txids_that_can_be_read(shell: Shell) -> None:
     assert shell.texts("alice", "--at", str(oldest)) == ["one"]
 
 
-def test_fork_write_list_delete(shell: Shell) -> None:
+def test_fork_write_list_delete(shell: Commands) -> None:
     shell.remember("alice", "shared")
     out, _ = shell.run("branch", "fork", "alice", "trial", "--ttl", "3600")
     assert re.match(r"trial  txid \d+, .*, from main at txid \d+, until 2", out)
@@ -136,7 +110,7 @@ def test_fork_write_list_delete(shell: Shell) -> None:
     assert err.startswith("palimp: invalid_request: ")
 
 
-def test_export_import(shell: Shell) -> None:
+def test_export_import(shell: Commands) -> None:
     shell.remember("alice", "one")
     shell.run("branch", "checkpoint", "alice", "early")
     shell.remember("alice", "two")
@@ -153,7 +127,7 @@ def test_export_import(shell: Shell) -> None:
     assert err.startswith("palimp: already_exists: ")
 
 
-def test_verify_names_the_damage_and_restore_reports_it(shell: Shell) -> None:
+def test_verify_names_the_damage_and_restore_reports_it(shell: Commands) -> None:
     store = ("--object-store", f"file://{shell.folder}/objects")
     code = (
         "import sys, palimp\n"
@@ -187,7 +161,7 @@ def test_verify_names_the_damage_and_restore_reports_it(shell: Shell) -> None:
     assert "give a PROFILE or --all" in err
 
 
-def _segments_of(profile: str, shell: Shell, store: tuple[str, str]) -> list[Path]:
+def _segments_of(profile: str, shell: Commands, store: tuple[str, str]) -> list[Path]:
     code = (
         "import sys, palimp\n"
         "from palimp.api import GetManifest\n"
@@ -202,7 +176,7 @@ def _segments_of(profile: str, shell: Shell, store: tuple[str, str]) -> list[Pat
     return [path for path in (shell.folder / "objects").rglob("*") if path.name.endswith(name)]
 
 
-def test_restore_on_a_new_machine(shell: Shell) -> None:
+def test_restore_on_a_new_machine(shell: Commands) -> None:
     code = (
         "import sys, palimp\n"
         "with palimp.open('memory', object_store=sys.argv[1]) as mem:\n"
@@ -216,7 +190,7 @@ def test_restore_on_a_new_machine(shell: Shell) -> None:
     assert out == "1 profiles: 2 branches restored, 0 could not be\n"
 
 
-def test_debug_shows_the_manifest(shell: Shell) -> None:
+def test_debug_shows_the_manifest(shell: Commands) -> None:
     shell.remember("alice", "one")
     shell.run("branch", "checkpoint", "alice", "before")
     manifest = shell.json("debug", "manifest", "alice")
@@ -232,7 +206,7 @@ FILES = {"trips.jsonl": '{"to": "Oslo"}\n', "photo.jpg": "picture"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
-def test_a_how_to_runs_from_top_to_bottom(shell: Shell, page: Path) -> None:
+def test_a_how_to_runs_from_top_to_bottom(shell: Commands, page: Path) -> None:
     for name, content in FILES.items():
         (shell.folder / name).write_text(content)
     text = page.read_text("utf-8")
@@ -247,7 +221,7 @@ def _console(text: str) -> str:
     return "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL))
 
 
-def test_the_undo_page_prints_the_past(shell: Shell) -> None:
+def test_the_undo_page_prints_the_past(shell: Commands) -> None:
     text = (HOW_TO / "undo-what-an-agent-did.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     lines = python("\n".join(blocks), shell.folder).stdout.splitlines()

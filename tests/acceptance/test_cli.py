@@ -3,45 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from ..forked import Shell
+
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Shell:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        clean = {n: v for n, v in os.environ.items() if not n.startswith("PALIMP_")}
-        self.environment = {**clean, "PALIMP_DATA_DIR": str(folder / "memory")}
-
-    def run(self, *arguments: str, code: int = 0, given: str | None = None) -> tuple[str, str]:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-W",
-                "error",
-                "-c",
-                "from palimp.cli import main; main()",
-                *arguments,
-            ],
-            cwd=self.folder,
-            env=self.environment,
-            input=given,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout, done.stderr
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.run(*arguments, "--json")[0])
 
 
 @pytest.fixture

@@ -13,27 +13,13 @@ from typing import Any
 
 import pytest
 
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PALIMP_")}
+from ..forked import CLEAN, Shell
+
 MAIN = (sys.executable, "-W", "error", "-m", "palimp")
 
 
-class Shell:
-    """Runs commands in a folder; memories are in ./memory."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def run(self, *arguments: str, code: int = 0, given: bytes | None = None) -> tuple[str, str]:
-        done = subprocess.run(
-            [*MAIN, *arguments], cwd=self.folder, env=CLEAN, input=given, capture_output=True
-        )
-        out, err = done.stdout.decode(), done.stderr.decode()
-        assert done.returncode == code, out + err
-        assert "Traceback" not in err
-        return out, err
-
-    def json(self, *arguments: str, code: int = 0) -> Any:
-        return json.loads(self.run(*arguments, "--json", code=code)[0])
+class Commands(Shell):
+    """With a word for writing a file that is imported then."""
 
     def write(self, name: str, text: str) -> str:
         (self.folder / name).write_text(text, "utf-8")
@@ -41,8 +27,8 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path)
+def shell(tmp_path: Path) -> Commands:
+    return Commands(tmp_path)
 
 
 def turn(number: str, speaker: str, text: str) -> dict[str, str]:
@@ -80,7 +66,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("form", CASES)
-def test_a_file_twice_is_written_once(shell: Shell, form: str) -> None:
+def test_a_file_twice_is_written_once(shell: Commands, form: str) -> None:
     text, count, noun = CASES[form]
     name = shell.write("file", text)
     command = ("memory", "import", "alice", name, "--format", form)
@@ -97,7 +83,7 @@ def test_a_file_twice_is_written_once(shell: Shell, form: str) -> None:
     assert len(shell.json("memory", "list", "alice")) == count
 
 
-def test_what_was_imported_is_recalled(shell: Shell) -> None:
+def test_what_was_imported_is_recalled(shell: Commands) -> None:
     shell.run("memory", "import", "alice", shell.write("chat.json", MESSAGES))
     shell.run("memory", "import", "alice", shell.write("m.jsonl", GRAPH), "--format", "mcp-jsonl")
     (hit,) = shell.json("memory", "recall", "alice", "night train", "-k", "1")["memories"]
@@ -109,7 +95,7 @@ def test_what_was_imported_is_recalled(shell: Shell) -> None:
     assert fact["text"] == "Zoë_Li lives_in Malmö"
 
 
-def test_one_conversation_of_a_locomo_file(shell: Shell) -> None:
+def test_one_conversation_of_a_locomo_file(shell: Commands) -> None:
     name = shell.write("locomo.json", LOCOMO)
     command = ("memory", "import", "alice", name, "--format", "locomo")
     shell.run(*command, "--conversation", "conv-2")
@@ -136,7 +122,7 @@ def test_one_conversation_of_a_locomo_file(shell: Shell) -> None:
     assert "give its name instead of -" in err
 
 
-def test_broken_lines_are_named_and_the_others_written(shell: Shell) -> None:
+def test_broken_lines_are_named_and_the_others_written(shell: Commands) -> None:
     huge = json.dumps({"text": "x" * (1 << 20) + "y"})
     name = shell.write("chat.jsonl", f'{{"text": "one"}}\n{huge}\n{{oops\n{{"text": "two"}}\n')
     out, err = shell.run("memory", "import", "alice", name, code=1)
@@ -149,7 +135,7 @@ def test_broken_lines_are_named_and_the_others_written(shell: Shell) -> None:
     assert done["broken_count"] == 2
 
 
-def test_files_that_are_none(shell: Shell) -> None:
+def test_files_that_are_none(shell: Commands) -> None:
     out, err = shell.run("memory", "import", "alice", shell.write("empty", ""))
     assert out == "0 events written, 0 were there already, 0 lines could not be read\n"
     assert err == ""
@@ -163,7 +149,7 @@ def test_files_that_are_none(shell: Shell) -> None:
     assert "'messages', 'locomo', 'mcp-jsonl'" in err
 
 
-def test_standard_input_is_a_file_too(shell: Shell) -> None:
+def test_standard_input_is_a_file_too(shell: Commands) -> None:
     out, _ = shell.run("memory", "import", "alice", "-", given=MESSAGES.encode())
     assert out.startswith("2 events written")
     out, _ = shell.run(
@@ -172,7 +158,7 @@ def test_standard_input_is_a_file_too(shell: Shell) -> None:
     assert out.startswith("3 facts written")
 
 
-def test_a_terminal_sees_a_bar_and_a_pipe_does_not(shell: Shell) -> None:
+def test_a_terminal_sees_a_bar_and_a_pipe_does_not(shell: Commands) -> None:
     lines = "".join(json.dumps({"text": f"turn {number}"}) + "\n" for number in range(1_500))
     name = shell.write("chat.jsonl", lines)
     reader, writer = pty.openpty()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +11,20 @@ import pytest
 
 from palimp import ltx
 
+from ..forked import Shell
+
 SIZE = 4_096
 
 
-class Shell:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+class Commands(Shell):
+    """Of `palimp ltx`."""
 
-    def run(self, *arguments: str, code: int = 0) -> tuple[str, str]:
-        program = "from palimp.cli import main; main()"
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", program, "ltx", *arguments],
-            cwd=self.folder,
-            env={n: v for n, v in os.environ.items() if not n.startswith("PALIMP_")},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout, done.stderr
-
-    def json(self, *arguments: str, code: int = 0) -> Any:
-        return json.loads(self.run(*arguments, "--json", code=code)[0])
+    def run(self, *arguments: str, **how: Any) -> tuple[str, str]:
+        return super().run("ltx", *arguments, **how)
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(tmp_path: Path) -> Commands:
     """A folder with a snapshot and two segments of a real database, and what it is at the end."""
     live = apsw.Connection(str(tmp_path / "live.db"))
     live.execute("PRAGMA journal_mode=wal").fetchall()
@@ -71,7 +56,7 @@ def shell(tmp_path: Path) -> Shell:
         before = after
     live.close()
     (tmp_path / "image").write_bytes(before)
-    return Shell(tmp_path)
+    return Commands(tmp_path)
 
 
 def break_(path: Path, at: int) -> None:
@@ -80,7 +65,7 @@ def break_(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
-def test_sound_files_are_said_to_be_sound(shell: Shell) -> None:
+def test_sound_files_are_said_to_be_sound(shell: Commands) -> None:
     out, err = shell.run("verify", "1.ltx", "2.ltx")
     assert (
         out
@@ -91,7 +76,7 @@ def test_sound_files_are_said_to_be_sound(shell: Shell) -> None:
     assert (rows[0]["file"], rows[0]["sound"], rows[0]["max_txid"]) == ("1.ltx", True, 1)
 
 
-def test_all_files_are_looked_at_and_the_first_bad_one_is_the_error(shell: Shell) -> None:
+def test_all_files_are_looked_at_and_the_first_bad_one_is_the_error(shell: Commands) -> None:
     break_(shell.folder / "2.ltx", -1)
     out, err = shell.run("verify", "1.ltx", "2.ltx", "live.db", "none.ltx", "3.ltx", code=1)
     lines = out.splitlines()
@@ -110,14 +95,14 @@ def test_all_files_are_looked_at_and_the_first_bad_one_is_the_error(shell: Shell
     assert rows[1]["offset"] == len((shell.folder / "2.ltx").read_bytes()) - 8
 
 
-def test_payloads_of_other_programs_are_accepted_when_said(shell: Shell) -> None:
+def test_payloads_of_other_programs_are_accepted_when_said(shell: Commands) -> None:
     golden = Path(__file__).parents[1] / "unit" / "ltx" / "golden" / "foreign.ltx"
     _, err = shell.run("verify", str(golden), code=1)
     assert "verify it as foreign" in err
     assert "sound, snapshot of txid 1, 1 pages" in shell.run("verify", "--foreign", str(golden))[0]
 
 
-def test_dump_shows_every_part(shell: Shell) -> None:
+def test_dump_shows_every_part(shell: Commands) -> None:
     out, _ = shell.run("dump", "2.ltx")
     lines = out.splitlines()
     assert [line for line in lines if not line.startswith(" ")] == [
@@ -133,7 +118,7 @@ def test_dump_shows_every_part(shell: Shell) -> None:
     assert int(shown["header"]["pre_apply_checksum"], 16) == whole.header.pre_apply_checksum
 
 
-def test_dump_shows_what_comes_before_the_damage(shell: Shell) -> None:
+def test_dump_shows_what_comes_before_the_damage(shell: Commands) -> None:
     break_(shell.folder / "1.ltx", -1)
     out, err = shell.run("dump", "1.ltx", code=1)
     assert "  page 2: offset" in out
@@ -141,7 +126,7 @@ def test_dump_shows_what_comes_before_the_damage(shell: Shell) -> None:
     assert err.startswith("palimp: internal: 1.ltx: the segment of txid 1 is damaged")
 
 
-def test_export_makes_a_database(shell: Shell) -> None:
+def test_export_makes_a_database(shell: Commands) -> None:
     out, _ = shell.run("export", "1.ltx", "2.ltx", "3.ltx", "out.db")
     pages = len((shell.folder / "image").read_bytes()) // SIZE
     assert out == f"out.db: {pages} pages, txid 3\n"
@@ -169,7 +154,7 @@ def test_export_makes_a_database(shell: Shell) -> None:
     ],
 )
 def test_a_refused_export_leaves_nothing_behind(
-    shell: Shell, files: tuple[str, ...], message: str
+    shell: Commands, files: tuple[str, ...], message: str
 ) -> None:
     before = sorted(os.listdir(shell.folder))
     _, err = shell.run("export", *files, "out.db", code=1)
@@ -177,7 +162,7 @@ def test_a_refused_export_leaves_nothing_behind(
     assert sorted(os.listdir(shell.folder)) == before
 
 
-def test_a_damaged_segment_is_no_database(shell: Shell) -> None:
+def test_a_damaged_segment_is_no_database(shell: Commands) -> None:
     break_(shell.folder / "3.ltx", -1)
     before = sorted(os.listdir(shell.folder))
     _, err = shell.run("export", "1.ltx", "2.ltx", "3.ltx", "out.db", code=1)
@@ -185,7 +170,7 @@ def test_a_damaged_segment_is_no_database(shell: Shell) -> None:
     assert sorted(os.listdir(shell.folder)) == before
 
 
-def test_nothing_is_overwritten(shell: Shell) -> None:
+def test_nothing_is_overwritten(shell: Commands) -> None:
     (shell.folder / "out.db").write_text("mine")
     _, err = shell.run("export", "1.ltx", "out.db", code=1)
     assert err.startswith("palimp: already_exists: out.db exists")
