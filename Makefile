@@ -19,6 +19,10 @@ PARALLEL = PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n 3 --dist loadfile \
 BESIDE = tests/simulation tests/cluster tests/model tests/deploy tests/property tests/power \
     tests/acceptance tests/conformance tests/unit tests/dialects tests/docs tests/formats tests/style
 
+# What they start knows nothing of what is to be missing: it would be the same a second time.
+IN_PROCESSES_OF_THEIR_OWN = test_mcp.py test_memtrace_cli.py test_serve.py test_setup_cli.py \
+    test_wheel.py
+
 test:  ## set up, then run all tests
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@sh scripts/services.sh
@@ -27,7 +31,8 @@ test:  ## set up, then run all tests
 
 test-base:  ## what a user without extras meets: the product as if none of them were installed
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
-	@CI= BASE_INSTALL_ONLY=1 $(PARALLEL) tests/acceptance tests/conformance/test_client.py
+	@CI= BASE_INSTALL_ONLY=1 $(PARALLEL) $(IN_PROCESSES_OF_THEIR_OWN:%=--ignore=tests/acceptance/%) \
+	    tests/acceptance tests/conformance/test_client.py
 
 lint:  ## ruff, mypy, import rules, generated files up to date
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh dev
@@ -63,7 +68,7 @@ model:  ## check the Promela models of the branch protocol (needs spin and gcc)
 soak:  ## the long forms of the seeded tests: schedules, kills, power cuts, takeovers, fuzzing
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@SIMULATION_SCHEDULES=500000 $(BIN)/python -m pytest tests/simulation
-	@CRASH_KILLS=5000 CRASH_MERGING=300 $(BIN)/python -m pytest --timeout 0 tests/crash
+	@CRASH_KILLS=5000 CRASH_MERGING=300 SPOOL_KILLS=100 SPOOL_OUTAGE=60 $(BIN)/python -m pytest --timeout 0 tests/crash
 	@POWER_SEEDS=200 $(BIN)/python -m pytest --timeout 0 tests/power
 	@TAKEOVERS=1000 $(BIN)/python -m pytest --timeout 0 tests/processes/test_shared_folder.py
 	@LONG=1 $(BIN)/python -m pytest -s --timeout 0 tests/cluster

@@ -1,7 +1,6 @@
 """Fixtures of all tests: a folder of memories in tmp_path, with the machine's clock or a manual one."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,29 +11,15 @@ from palimp.client.transports.embedded import Embedded
 from palimp.clock import ManualClock
 from palimp.node import Node, load_settings
 
-# What only extras bring. `make test-base` runs as if none of it were installed.
-EXTRAS = (
-    "alembic",
-    "boto3",
-    "botocore",
-    "mcp",
-    "mcp_types",
-    "moto",
-    "obstore",
-    "opentelemetry",
-    "prometheus_client",
-    "psycopg",
-    "pymysql",
-    "sqlalchemy",
-)
-if os.environ.get("BASE_INSTALL_ONLY"):
-    sys.modules.update(dict.fromkeys(EXTRAS))  # type: ignore[arg-type]
+from .extras import hide
+
+hide()
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A PALIMP_* variable of the shell that runs the tests must not decide what they test."""
-    prefixes = ("PALIMP_", "MEMOTURN_", "MEMORIA_")
+    prefixes = ("PALIMP_", "MEMOTURN_", "MEMORIA_", "MEMTRACE_")
     for name in [name for name in os.environ if name.startswith(prefixes)]:
         monkeypatch.delenv(name)
 
