@@ -20,6 +20,8 @@ NAMES = (
     "Documents",
     "DocumentsReading",
     "ErasureJob",
+    "Events",
+    "EventsReading",
     "KeySpace",
     "KeySpaceReading",
     "Lifecycle",

@@ -4,7 +4,9 @@ import http.client
 import os
 import sys
 
-port = int(os.environ.get("PALIMP_LISTEN", ":8080").rpartition(":")[2])
+# A dialect's own port, where one is named.
+listen = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("PALIMP_LISTEN", ":8080")
+port = int(listen.rpartition(":")[2])
 # Not by a URL: that would go through the proxy of the environment.
 connection = http.client.HTTPConnection("127.0.0.1", port, timeout=4)
 try:

@@ -176,6 +176,25 @@ METRICS: dict[str, Metric] = {
     "points_cleansed": Metric(
         "counter", "Earlier states that an erasure stored again, without what it erased."
     ),
+    "arc_events_sent": Metric("counter", "Events that an Arc took."),
+    "arc_batches_sent": Metric("counter", "Writes they came in."),
+    "arc_batches_failed": Metric(
+        "counter",
+        "Writes to an Arc that failed, and events it refused: `away`, `timeout`, `cut`, `5xx`, "
+        "`answer` (not one of Arc), `429`, `denied` (the key), `settings` (URL, database), `400` "
+        "or `413` (the event is parked), or the code of an error here.",
+        ("reason",),
+    ),
+    "arc_events_settled": Metric(
+        "counter", "Events whose answer was lost, and of which Arc was asked whether it has them."
+    ),
+    "arc_dedup_unasked": Metric(
+        "counter", "Appends whose dedup keys an Arc could not be asked for; they count as new."
+    ),
+    "arc_spool_events": Metric("gauge", "Events in the spool for Arc, those parked included."),
+    "arc_spool_bytes": Metric("gauge", "What they count as, of PALIMP_ARC_SPOOL_BYTES."),
+    "arc_spool_parked": Metric("gauge", "Events that an Arc refused: retry or drop them."),
+    "arc_spool_seconds": Metric("gauge", "How long the oldest has been on its way, none parked."),
     "erasures_completed": Metric("counter", "Erasures that were completed, with a receipt."),
     "erasures_failed": Metric(
         "counter",

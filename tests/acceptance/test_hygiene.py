@@ -83,6 +83,9 @@ GOOD = [
     Call("entities.link", f"{MEMORY}/entities", {"links": [{"id": "{id}", "entities": [{"name": MARK}]}]}),
     Call("entities.list", f"{MEMORY}/entities", None, {"name": MARK}),
     Call("sessions.append", f"{MEMORY}/sessions/{MARK}/turns", {"turns": [TURN]}),
+    Call("timeline.append", f"{MEMORY}/timeline", {"events": [{"agent_id": MARK, "text": MARK, "session_id": MARK, "tags": [MARK]}]}),
+    Call("timeline.list", f"{MEMORY}/timeline/search", {"contains": MARK}),
+    Call("sessions.context", f"{MEMORY}/sessions/{MARK}/context", {}),
     Call("documents.insert", f"{DB}/docs/{NAME}/insert", {"docs": [{"_id": MARK, MARK: MARK}]}),
     Call("documents.index", f"{DB}/docs/{NAME}/indexes", {"path": MARK}),
     Call("documents.update", f"{DB}/docs/{NAME}/update", {"filter": {MARK: MARK}, "update": {"$set": {MARK: MARK + "2"}}}),
@@ -148,6 +151,14 @@ GOOD = [
     Call("tenants.create", "/v1/tenants", {"dialect": "memorysync", "name": MARK}),
     Call("tenants.list", "/v1/tenants", None, {"dialect": "memorysync"}),
     Call("tenants.delete", "/v1/tenants/delete", {"dialect": "memorysync", "name": MARK}),
+    Call("tenants.create", "/v1/tenants", {"dialect": "memtrace", "name": MARK}),
+    Call("arc.bind", "/v1/arc", {"org": "{tenant}", "url": "http://127.0.0.1:9", "database": "db", "api_key": MARK}),
+    Call("arc.get", "/v1/arc/{tenant}"),
+    Call("arc.parked", "/v1/arc/{tenant}/parked"),
+    Call("arc.retry", "/v1/arc/{tenant}/parked/retry", {}),
+    Call("arc.drop", "/v1/arc/{tenant}/parked/drop", {}),
+    Call("arc.remove", "/v1/arc/{tenant}"),
+    Call("tenants.delete", "/v1/tenants/delete", {"dialect": "memtrace", "name": "{tenant}"}),
     Call("credentials.create", "/v1/credentials", {"dialect": "memoria", "subject": MARK, "name": MARK, "detail": {MARK: MARK}}),
     Call("credentials.list", "/v1/credentials", None, {"subject": MARK}),
     Call("credentials.rotate", "/v1/credentials/{credential}/rotate", {}),
@@ -307,6 +318,8 @@ class Caller:
         if call.operation in ("credentials.create", "credentials.rotate"):
             self.ids["credential"] = answer.json()["id"]
             self.tokens.append(answer.json()["secret"])
+        if call.operation == "tenants.create":
+            self.ids["tenant"] = answer.json()["name"]
         if call.operation.startswith("tokens."):
             self.tokens.append(answer.json()["token"])
         if call.operation == "sync":

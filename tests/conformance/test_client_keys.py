@@ -353,7 +353,7 @@ def test_the_catalog_keeps_no_key(do: Any, client: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"dialect": "memtrace"}, "'memtrace' has keys; give memoria or memorysync"),
+        ({"dialect": "memoturn"}, "'memoturn' has keys; give memoria or memorysync or memtrace"),
         ({"subject": " "}, "subject is empty"),
         ({"subject": "é" * 129}, "subject has 258 bytes"),
         ({"subject": "a\0b"}, "null character"),

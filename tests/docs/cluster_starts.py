@@ -1,4 +1,4 @@
-"""Starts of a cluster's nodes and gateways that are refused: what each row shows, and how it comes."""
+"""Starts of clusters, and for Memtrace's clients, that are refused: their rows, and how they come."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from palimp.catalog import open_catalog
-from palimp.cli import gateway, workers
+from palimp.cli import gateway, memtrace, workers
+from palimp.cli.serve import serve_alone
 from palimp.clock import ManualClock
+from palimp.errors import Invalid
 from palimp.lease import Peer
 from palimp.lease.etcd_gateway import EtcdGateway
 from palimp.lease.keeping import KeptLeases
@@ -18,6 +20,7 @@ from palimp.lease.placement import Placement
 from palimp.lease.records import FORMAT, NodeRecord
 from palimp.node import load_settings
 from palimp.node.leasing import advertised, check_alone, make_leases, make_placement
+from palimp.node.memtrace import at_a_port, memtrace_settings
 from palimp.node.peering import cluster_secret
 from palimp.observe import Metrics
 
@@ -116,7 +119,62 @@ def occupied(_: Path) -> None:
     )
 
 
+def memtrace_toml(text: bytes) -> Callable[[Path], object]:
+    """Read a file of that system that says this, from where it is looked for last."""
+
+    def run(path: Path) -> object:
+        folder = path / ".memtrace"
+        folder.mkdir(parents=True)
+        (folder / "memtrace.toml").write_bytes(text)
+        return memtrace_settings({}, {"HOME": str(path)})
+
+    return run
+
+
+def at_its_port(key: str | None) -> Callable[[Path], object]:
+    """Serve that system's clients with this master key."""
+    return lambda _: at_a_port(settings(master_key=key), "MEMTRACE_MASTER_KEY", "memtrace")
+
+
+def no_folder(path: Path) -> None:
+    """Run a command of that system where its folder's place is a file."""
+    path.mkdir(exist_ok=True)
+    (path / "data").write_text("")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEMTRACE_AUTH_DB_PATH", str(path / "data" / "below" / "m.db"))
+        patch.setattr(memtrace, "_fail", _raise)
+        memtrace.command.main(["org", "list"], standalone_mode=False)
+
+
+def _raise(text: str) -> None:
+    raise Invalid(text)
+
+
 STARTS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "memtrace.toml unreadable": (
+        "… holds settings that cannot be read: …",
+        memtrace_toml(b"\xff"),
+    ),
+    "memtrace.toml not TOML": ("… is not TOML: …", memtrace_toml(b"= 1")),
+    "memtrace.toml with a list": (
+        "…: … is …; give text or a number",
+        memtrace_toml(b"[server]\nport = [1]"),
+    ),
+    "memtrace.toml with a key": (
+        "… holds a master key, which is read from … only; take it out",
+        memtrace_toml(b"master_key = 'x'"),
+    ),
+    "memtrace without a folder": (
+        "folder … cannot be made: …; set MEMTRACE_AUTH_DB_PATH or PALIMP_DATA_DIR",
+        no_folder,
+    ),
+    "memtrace in a cluster": (
+        "other nodes reach this one at the address of PALIMP_LISTEN, and none is set",
+        lambda _: serve_alone(settings(leases="sql"), None, ()),
+    ),
+    "memtrace without a key": ("… is not set; generate one with …", at_its_port(None)),
+    "memtrace with no base64": ("… is not valid base64: …", at_its_port("!")),
+    "memtrace with a short key": ("master key must be … bytes, got …", at_its_port("a2tr")),
     "etcd without endpoints": ("PALIMP_LEASES=etcd needs PALIMP_ETCD", leases(leases="etcd")),
     "sql without a database": (
         "PALIMP_LEASES=sql needs PALIMP_CATALOG_URL",

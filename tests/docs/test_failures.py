@@ -45,6 +45,7 @@ TABLE = ROOT / "docs" / "operating" / "failures.md"
 START = (
     "cli/gateway.py",
     "cli/listening.py",
+    "cli/memtrace.py",
     "cli/serve.py",
     "cli/workers.py",
     "client/transports/folder.py",
@@ -54,6 +55,7 @@ START = (
     "node/door.py",
     "node/file_system.py",
     "node/folder.py",
+    "node/memtrace.py",
     "node/leasing.py",
     "node/node.py",
     "node/peering.py",
@@ -489,7 +491,7 @@ def metrics(path: Path) -> None:
 
 OURS = b'{"product":"palimpsest","format":%d}'
 TRIGGERS: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "unknown": ("unknown setting …; known are …", environment(PALIMP_LISTN="x")),
+    "unknown": ("unknown setting …", environment(PALIMP_LISTN="x")),
     "kind": ("… is …: …", environment(PALIMP_HOT_CAP="many")),
     "choice": ("… is …: …", environment(PALIMP_AUTH="perhaps")),
     "range": ("… is …; give … to …", environment(PALIMP_HOT_CAP="0")),

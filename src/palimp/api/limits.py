@@ -11,6 +11,7 @@ __all__ = [
     "CHANGES_DEFAULT",
     "CHANGES_MAX",
     "COLLECTIONS_MAX",
+    "CONTAINS_BYTES_MAX",
     "CONTENT_BYTES_MAX",
     "CONTENT_TYPE_BYTES_MAX",
     "CREDENTIAL_DETAIL_BYTES_MAX",
@@ -77,6 +78,8 @@ __all__ = [
     "TASK_TTL_DEFAULT_SECONDS",
     "TENANT_CHARS_MAX",
     "TEXT_BYTES_MAX",
+    "TIMELINE_OFFSET_MAX",
+    "TIMELINE_TOKENS_MAX",
     "TTL_SECONDS_MAX",
     "USAGE_DAYS_MAX",
     "WAIT_SECONDS_MAX",
@@ -107,6 +110,11 @@ FILTER_METADATA_KEYS_MAX = 16
 FILTER_METADATA_KEY_BYTES_MAX = 64
 FILTER_METADATA_VALUE_BYTES_MAX = 1_024
 QUERY_BYTES_MAX = 1_048_576
+# Of a listing of events: the text that has to stand in theirs, and how many are passed over.
+CONTAINS_BYTES_MAX = 4_096
+TIMELINE_OFFSET_MAX = 100_000
+# What may be asked of a text for a prompt.
+TIMELINE_TOKENS_MAX = 1_000_000
 # A question that a language model answers, and the memories it is given with it, in tokens.
 QUESTION_BYTES_MAX = 16_384
 ASK_TOKENS_DEFAULT = 6_000

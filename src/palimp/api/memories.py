@@ -172,7 +172,8 @@ class Filters(Request, frozen=True, kw_only=True):
     Several values of one field mean any of them, except `tags` and `flags`: all must be there.
     `tags_any` and `sources` ask for one of these.
     `since` and `until` (inclusive, exclusive) compare `observed_at`, or `created_at` where that is
-    missing. Superseded memories are left out unless `include_superseded`, expired ones always.
+    missing; `90m`, `24h` and `7d` mean so long ago, as in `ListTimeline`. Superseded memories are
+    left out unless `include_superseded`, expired ones always.
     `project_or_none` means that project, or none. `tier` means exactly that tier.
     `metadata` (at most 16 keys of letters, digits and `_`) must hold each of these values at its
     top: 2 is 2.0 and not "2", nor is 1 true; null is a null that is there.

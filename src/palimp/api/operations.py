@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from . import (
     annotating,
+    arcs,
     ask,
     audit,
     branches,
@@ -19,6 +20,7 @@ from . import (
     documents,
     embed,
     erasure,
+    events,
     extraction,
     feedback,
     governance,
@@ -48,8 +50,8 @@ __all__ = ["OPERATIONS"]
 # In the order in which people are shown them: what everybody needs first.
 _ROOMS = (
     memories, annotating, scores, stats, feedback, lifecycle, governance, relations, clusters,
-    recall, ask, sessions, extraction, documents, kv, vectors, sql, branches, compare, erasure,
-    subject, profiles, control, usage, policy, audit, embed, keys, tasks, credentials, tenants,
-    plugins,
+    recall, ask, sessions, events, extraction, documents, kv, vectors, sql, branches, compare,
+    erasure, subject, profiles, control, usage, policy, audit, embed, keys, tasks, credentials,
+    tenants, arcs, plugins,
 )  # fmt: skip
 OPERATIONS: dict[str, Operation] = {row.name: row for room in _ROOMS for row in room.ROWS}

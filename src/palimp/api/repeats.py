@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import Conflict, Error, Invalid, NotFound
+from .arcs import ArcRemoved
 from .base import Request, Result
 from .branches import CheckpointDropped, DeletedBranch
 from .control import DeletedDatabase, DeletedNamespace
@@ -35,7 +36,7 @@ __all__ = ["NO_REPEAT", "WITHOUT_ID", "done_before", "doubtful"]
 
 NO_REPEAT = {"import", "ask", "credentials.rotate", "governance.reflect"}
 # Where a repeat may meet the name that the first attempt made, finished or not.
-_MAKES = {"branches.fork", "checkpoints.create", "databases.create", "import"}
+_MAKES = {"branches.fork", "checkpoints.create", "databases.create", "import", "arc.bind"}
 # Where a repeat finds nothing: the code that says so, and the result.
 _REMOVES: dict[str, tuple[str, Callable[[Target, Any], Result]]] = {
     "branches.delete": (
@@ -58,6 +59,10 @@ _REMOVES: dict[str, tuple[str, Callable[[Target, Any], Result]]] = {
         "not_found",
         lambda _, request: TenantDeleted(name=request.name, keys=0, databases=0),
     ),
+    "arc.remove": (
+        "not_found",
+        lambda _, request: ArcRemoved(org=request.org, spooled=0),
+    ),
     # How many they were, only the answer that was lost has said.
     "namespaces.delete": (
         "database_not_found",
@@ -68,6 +73,7 @@ WITHOUT_ID = {"checkpoints.create", "databases.create", "embed.reembed", "mainta
 # A token that nobody saw is one too many, and harms nobody.
 WITHOUT_ID |= {"tokens.mint_database", "tokens.mint_namespace"}
 WITHOUT_ID |= {"credentials.create", "tenants.create"}
+WITHOUT_ID |= {"arc.bind", "arc.retry", "arc.drop"}
 WITHOUT_ID |= {"policy.set_namespace", "policy.set_profile"}
 WITHOUT_ID |= {"erasures.run", "erasures.cancel"}
 # A version of a key that nobody saw is one more, which seals as well as any.

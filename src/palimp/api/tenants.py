@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from .base import Request, Result, Sequenced
 from .limits import PAGE_DEFAULT
 from .operation import row
 
 __all__ = [
+    "ENVIRONMENTS",
     "ROWS",
     "CreateTenant",
     "DeleteTenant",
@@ -16,20 +19,31 @@ __all__ = [
     "TenantPage",
 ]
 
+# Of a tenant of `memorysync`; its keys are for one, the first unless they say otherwise.
+ENVIRONMENTS = ("production", "staging", "development")
+
 
 class CreateTenant(Request, frozen=True, kw_only=True):
-    """Note a tenant of a dialect (`memorysync`); `Conflict` where it is there."""
+    """Note a tenant of a dialect (`memorysync`, `memtrace`); `Conflict` where it is there.
+
+    One of `memtrace` is an organisation: its name here is made, and `name` is its title, which
+    others may have too. `store` is where it keeps its events: a `profile` of its own, or an `arc`,
+    which it has to be given first (`arc.bind`).
+    """
 
     dialect: str
     name: str
+    store: Literal["profile", "arc"] | None = None
 
 
 class Tenant(Result, frozen=True, kw_only=True):
-    """A tenant, and when it was made (ms)."""
+    """A tenant, and when it was made (ms). Only organisations have a `title` and a `store`."""
 
     dialect: str
     name: str
     created_at: int
+    title: str | None = None
+    store: Literal["profile", "arc"] | None = None
 
 
 class ListTenants(Request, frozen=True, kw_only=True):
@@ -61,11 +75,15 @@ class DeleteTenant(Request, frozen=True, kw_only=True):
 
 
 class TenantDeleted(Result, frozen=True, kw_only=True):
-    """How many keys hold no more, and how many databases were deleted."""
+    """How many keys hold no more, and how many databases were deleted.
+
+    `left` is what was not deleted, and where it is: events in an Arc.
+    """
 
     name: str
     keys: int
     databases: int
+    left: str | None = None
 
 
 ROWS = (

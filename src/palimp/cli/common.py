@@ -66,6 +66,7 @@ class Place:
         self._url = url
         self._token = token
         self._object_store = object_store
+        self._catalog_url: str | None = None
         # No message shows the URL: a careless one holds a password.
         if url is not None and data is not None:
             raise Invalid(f"--url and --data {data}: a command works on one of them; leave one out")
@@ -77,6 +78,20 @@ class Place:
         if self.url is None and token is not None:
             raise Invalid("--token is for a node, and this works on a folder; add --url")
 
+    def with_catalog(self) -> Place:
+        """Return the place for what is kept in a catalog: a folder that names none has its own."""
+        if self.url is not None:
+            return self
+        from pathlib import Path
+
+        from ..catalog import default_url
+        from ..node import load_settings
+
+        settings = load_settings({} if self.data is None else {"data_dir": self.data})
+        if settings.catalog_url is None:
+            self._catalog_url = default_url(Path(settings.data_dir))
+        return self
+
     @contextmanager
     def client(self) -> Iterator[Client]:
         """Reach the node, or open the folder, for one command."""
@@ -85,7 +100,7 @@ class Place:
             with palimp.connect(self._url, token=self._token) as mem:
                 yield mem
         else:
-            settings = given({"object_store": self._object_store})
+            settings = given({"object_store": self._object_store, "catalog_url": self._catalog_url})
             with palimp.open(self.data, **settings) as mem:
                 yield mem
 

@@ -7,21 +7,22 @@ from typing import Any
 import click
 
 from ..api.credentials import Credential
+from ..api.tenants import ENVIRONMENTS
 from ..errors import Invalid
+from . import organisations
 from .common import Place, echo_json, store_options, when
 
-_DIALECT = "memtrace"
-# Of which there are keys in this release.
-_DIALECTS = ("memoria", "memorysync")
+_MEMTRACE = "memtrace"
+# Of which there are keys.
+_DIALECTS = ("memoria", "memorysync", _MEMTRACE)
 # Whose keys are of tenants; of the others they are of users.
 _OF_TENANTS = ("memorysync",)
-_ENVIRONMENTS = ("production", "staging", "development")
 _ALL = "*"
 _id_argument = click.argument("key", metavar="ID")
 
 
 @click.group("key")
-@click.option("--dialect", default=_DIALECT, show_default=True, help="Whose clients show them.")
+@click.option("--dialect", default=_MEMTRACE, show_default=True, help="Whose clients show them.")
 @click.pass_context
 def command(context: click.Context, dialect: str) -> None:
     """Keys with which clients of other systems reach their memories here.
@@ -32,6 +33,7 @@ def command(context: click.Context, dialect: str) -> None:
     \b
     palimp key --dialect memoria create --user alice --name laptop
     palimp key --dialect memorysync create --tenant acme --json
+    palimp key create --org org_0123456789abcdef01234567 --name app
     """
     if dialect not in _DIALECTS:
         raise Invalid(
@@ -44,8 +46,12 @@ def command(context: click.Context, dialect: str) -> None:
 @command.command("create")
 @click.option("--user", help="Whose memories it reaches (memoria).")
 @click.option("--tenant", help="Whose memories it reaches (memorysync).")
+@click.option("--org", help="Whose memories it reaches (memtrace).")
+@click.option(
+    "--permissions", metavar="A,B", help="What it may do (memtrace). [default: read,write]"
+)
 @click.option("--project", metavar="ID", help="The only project it reaches (memorysync).")
-@click.option("--environment", type=click.Choice(_ENVIRONMENTS), help="[default: production]")
+@click.option("--environment", type=click.Choice(ENVIRONMENTS), help="[default: production]")
 @click.option("--scopes", metavar="A,B", help="What it may do (memorysync). [default: *]")
 @click.option("--name", help="What it is called in lists. [of a tenant's key: key]")
 @click.option("--expires", metavar="TIME", help="When it ends, as 2027-01-31. [default: never]")
@@ -61,8 +67,17 @@ def create(
     project: str | None,
     environment: str | None,
     scopes: str | None,
+    org: str | None,
+    permissions: str | None,
 ) -> None:
-    """Make a key for --user, or of memorysync for --tenant, and print it."""
+    """Make a key for --user, of memorysync for --tenant, of memtrace for --org, and print it."""
+    place = place.with_catalog()
+    if dialect == _MEMTRACE:
+        _refuse({"--user": user, "--tenant": tenant, "--project": project}, dialect)
+        _refuse({"--environment": environment, "--scopes": scopes}, dialect)
+        organisations.create_key(place, org, name, permissions, expires)
+        return
+    _refuse({"--org": org, "--permissions": permissions}, dialect)
     if dialect in _OF_TENANTS:
         subject = _required(tenant, "--tenant")
         detail = _detail(project, environment, scopes)
@@ -82,11 +97,17 @@ def create(
 
 
 @command.command("list")
-@click.option("--user", "--tenant", "subject", help="Only keys of this user, or tenant.")
+@click.option(
+    "--user", "--tenant", "--org", "subject", help="Only keys of this user, tenant or organisation."
+)
 @store_options
 @click.pass_obj
 def list_keys(dialect: str, place: Place, subject: str | None) -> None:
-    """List the keys there are, the newest first."""
+    """List the keys there are, the newest first; of memtrace those of --org, the oldest first."""
+    place = place.with_catalog()
+    if dialect == _MEMTRACE:
+        organisations.list_keys(place, subject)
+        return
     with place.client() as mem:
         found = list(mem.credentials(dialect=dialect, subject=subject))
     if place.as_json:
@@ -101,7 +122,7 @@ def list_keys(dialect: str, place: Place, subject: str | None) -> None:
 @store_options
 def show(place: Place, key: str) -> None:
     """Say what is known of a key."""
-    with place.client() as mem:
+    with place.with_catalog().client() as mem:
         found = mem.credential(key)
     _say(place, found, _line(found))
 
@@ -111,7 +132,7 @@ def show(place: Place, key: str) -> None:
 @store_options
 def rotate(place: Place, key: str) -> None:
     """Make a new key instead of ID, which holds no more, and print it."""
-    with place.client() as mem:
+    with place.with_catalog().client() as mem:
         made = mem.rotate_credential(key)
     _say(place, made, made.secret or "")
 
@@ -119,8 +140,13 @@ def rotate(place: Place, key: str) -> None:
 @command.command("revoke")
 @_id_argument
 @store_options
-def revoke(place: Place, key: str) -> None:
+@click.pass_obj
+def revoke(dialect: str, place: Place, key: str) -> None:
     """Let key ID hold no more."""
+    place = place.with_catalog()
+    if dialect == _MEMTRACE:
+        organisations.revoke_key(place, key)
+        return
     with place.client() as mem:
         mem.revoke_credential(key)
     if place.as_json:
@@ -145,7 +171,7 @@ def _detail(project: str | None, environment: str | None, scopes: str | None) ->
     """Return what that dialect has to know of a key."""
     return {
         "project": project,
-        "environment": environment or _ENVIRONMENTS[0],
+        "environment": environment or ENVIRONMENTS[0],
         "scopes": [one.strip() for one in (scopes or _ALL).split(",") if one.strip()],
     }
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 import palimp
 
@@ -18,6 +21,8 @@ from ..mcp.places import Place as Meant
 from .common import Place
 
 HOST_DEFAULT = "127.0.0.1"
+# What says which memories are meant, and how they are offered: not for tools of another system.
+_OURS = ("data", "namespace", "profile", "tools", "read_only", "http")
 
 
 @click.command("mcp")
@@ -34,6 +39,13 @@ HOST_DEFAULT = "127.0.0.1"
 @click.option("--read-only", is_flag=True, help="Only tools that read.")
 @click.option("--http", metavar="[HOST:]PORT", help="Serve HTTP on loopback instead of stdio.")
 @click.option("--list-tools", is_flag=True, help="Print the tools as JSON and end.")
+@click.option(
+    "--dialect",
+    type=click.Choice(["memtrace"]),
+    help="Its tools instead, over stdio: requests to a node that speaks it, at --url or "
+    "MEMTRACE_URL [default: http://localhost:9100], with the API key of --token or "
+    "MEMTRACE_API_KEY.",
+)
 def command(
     data: str | None,
     url: str | None,
@@ -44,6 +56,7 @@ def command(
     read_only: bool,
     http: str | None,
     list_tools: bool,
+    dialect: str | None,
 ) -> None:
     """Serve memory tools to an agent (MCP), on standard input and output.
 
@@ -51,7 +64,11 @@ def command(
     palimp mcp --data ./memory
     palimp mcp --data ./memory --profile alice --read-only
     palimp mcp --data ./memory --http 8765      then: http://127.0.0.1:8765/mcp
+    palimp mcp --dialect memtrace --url http://127.0.0.1:9100 --token mtk_...
     """
+    if dialect is not None:
+        _serve_dialect(url, token, list_tools=list_tools)
+        return
     if list_tools:
         _print_tools(tools, read_only)
         return
@@ -73,6 +90,26 @@ def command(
             client, namespace=namespace, profile=profile, tools=tools, read_only=read_only
         )
         asyncio.run(serve_http(mount, client, listener, _say))
+
+
+def _serve_dialect(url: str | None, token: str | None, *, list_tools: bool) -> None:
+    """Serve the tools of another system: they reach one node, over HTTP."""
+    from ..mcp import memtrace
+
+    context = click.get_current_context()
+    for name in _OURS:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = name.replace("_", "-")
+            raise Invalid(f"--{option} is not for the tools of memtrace; give --url and --token")
+    if list_tools:
+        _print([one.shown(name) for name, one in memtrace.TOOLS.items()])
+        return
+    need_sdk()
+    from ..mcp.serving import serve_stdio
+
+    where = url or os.environ.get(memtrace.URL_VARIABLE) or memtrace.URL_DEFAULT
+    relay = memtrace.Relay(where, token or os.environ.get(memtrace.KEY_VARIABLE))
+    asyncio.run(serve_stdio(memtrace.build(relay), relay))
 
 
 def _client(where: Place, token: str | None) -> AsyncClient:
@@ -106,7 +143,10 @@ def _listener(address: str) -> socket.socket:
 
 
 def _print_tools(tools: ToolSet, read_only: bool) -> None:
-    listed = listing(tools, read_only=read_only)
+    _print(listing(tools, read_only=read_only))
+
+
+def _print(listed: list[dict[str, Any]]) -> None:
     text = json.dumps({"tools": listed}, ensure_ascii=False, separators=(",", ":"))
     size = len(text.encode())
     click.echo(text)

@@ -28,7 +28,7 @@ from ..api.recall import Channel
 from ..client import Client
 from ..client.fields import AnnotationFields
 from ..errors import Error, Invalid
-from . import clusters, relations
+from . import clusters, relations, timeline
 from .common import (
     Place,
     at_option,
@@ -189,6 +189,7 @@ def ingest(place: Place, profile: str, file: IO[str], wait: Wait | None) -> None
 
 
 command.add_command(import_)
+command.add_command(timeline.event)
 for _command in (*relations.COMMANDS, *clusters.COMMANDS):
     command.add_command(_command)
 

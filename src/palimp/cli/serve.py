@@ -17,7 +17,7 @@ import msgspec
 from ..api import GetNode, NodeInfo, Target
 from ..catalog import default_url
 from ..clock import Clock
-from ..errors import Error, Unavailable
+from ..errors import Error, Invalid, Unavailable
 from ..node import Node, Settings, load_settings
 from ..node.aliases import unread
 from ..node.credentials import check_exposure
@@ -44,7 +44,11 @@ if TYPE_CHECKING:
     from ..client.transports.folder import Folder
     from ..http.app import Mounted
 
+__all__ = ["MEMTRACE", "command", "serve_alone"]
+
 _LOG = logger("serve")
+# The dialect whose clients are asked for keys at a port of their own.
+MEMTRACE = "memtrace"
 # And before that handing databases to other nodes, while requests are still answered.
 _HANDOVER_SHARE = 0.4
 _WORKERS_MAX = 64
@@ -104,6 +108,10 @@ def command(
         _LOG.warning("%s is not read: this release has nothing it would set", one)
     check_proxies(settings.trusted_proxies)
     spoken = [parse_dialect(one) for one in dialects]
+    if any(one == MEMTRACE for one, _ in spoken):
+        from ..node.memtrace import at_a_port
+
+        settings = at_a_port(settings, "PALIMP_MASTER_KEY", "palimp")
     name, number = listen_address(settings.listen, host, port)
     shared = _for_workers(settings) if workers > 1 else settings
     check_exposure(shared, name)
@@ -113,7 +121,7 @@ def command(
         if workers > 1:
             done = _serve_workers(settings, shared, workers, listener, others)
         else:
-            done = _serve_alone(settings, listener, others)
+            done = serve_alone(settings, listener, others)
     _LOG.info("stopped; everything that was written is in the store")
     sys.exit(0 if done else 1)
 
@@ -141,11 +149,18 @@ def _serve_workers(
     return serve_workers(shared, count, listener, dialects, stop)
 
 
-def _serve_alone(
-    settings: Settings, listener: socket.socket, dialects: Sequence[tuple[str, socket.socket]]
+def serve_alone(
+    settings: Settings,
+    listener: socket.socket | None,
+    dialects: Sequence[tuple[str, socket.socket]],
 ) -> bool:
-    """Serve the folder by this process."""
-    if settings.lease_store != "single":
+    """Serve the folder by this process; without a `listener` only dialects, at their ports."""
+    if listener is None:
+        if settings.lease_store != "single":
+            raise Invalid(
+                "other nodes reach this one at the address of PALIMP_LISTEN, and none is set"
+            )
+    elif settings.lease_store != "single":
         # Before anything is opened: what others cannot reach is not to have anything.
         advertised(settings, url_of(listener))
     stop = Stop()
@@ -158,15 +173,23 @@ def _serve_alone(
         if settings.auth == "on":
             # Now: a node that cannot tell tokens apart is not to answer anybody.
             _LOG.info("tokens are signed with key %s", node.tokens.key_id)
+        if settings.auth == "on" or _has_to_do_with_memtrace(settings):
+            from ..node.memtrace_start import prepare_memtrace
+
+            prepare_memtrace(node.context, settings)
         return _serve(node, _mounts(folder, settings), listener, dialects, stop)
     finally:
         folder.close()
 
 
+def _has_to_do_with_memtrace(settings: Settings) -> bool:
+    return settings.memtrace_auth is not None or settings.memtrace_arc_url is not None
+
+
 def _serve(
     node: Node,
     mounts: Mapping[str, Mounted],
-    listener: socket.socket,
+    listener: socket.socket | None,
     dialects: Sequence[tuple[str, socket.socket]],
     stop: Stop,
 ) -> bool:
@@ -179,9 +202,10 @@ def _serve(
     limits = Limits.of(settings)
     ports = {one.getsockname()[1]: name for name, one in dialects}
     app = create_app(node, limits=limits, mounts=mounts, ports=ports)
+    sockets = [*([] if listener is None else [listener]), *(one for _, one in dialects)]
     served = Served(
         app,
-        [listener, *(one for _, one in dialects)],
+        sockets,
         read_seconds=limits.read_seconds,
         write_seconds=limits.write_seconds,
         connections=limits.in_flight * CONNECTIONS_PER_REQUEST,
@@ -189,13 +213,13 @@ def _serve(
     )
     try:
         # It answers already: whoever hears of it may send something at once.
-        node.join(url_of(listener))
+        node.join(url_of(sockets[0]))
     except Error:
         served.stop(0)
         raise
     about = node.context.about
     _LOG.info(
-        "serving %s, folder %s, history in %s", url_of(listener), about.folder, about.object_store
+        "serving %s, folder %s, history in %s", url_of(sockets[0]), about.folder, about.object_store
     )
     for name, one in dialects:
         _LOG.info("speaking %s at %s", name, url_of(one))

@@ -1,4 +1,4 @@
-"""`palimp session`: transcripts."""
+"""`palimp session`: transcripts, and what happened in a session."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..api import Turn
+from ..api.events import CONTEXT_EVENTS_DEFAULT
 from ..api.sessions import TURN_SEARCH_DEFAULT, WINDOW_DEFAULT
 from .common import (
     Place,
@@ -27,7 +28,7 @@ _handles_argument = click.argument(
 
 @click.group("session")
 def command() -> None:
-    """Append to, read and search transcripts."""
+    """Append to, read and search transcripts, and sum up sessions."""
 
 
 @command.command("append")
@@ -93,6 +94,27 @@ def search(place: Place, profile: str, session: str, query: str, k: int, at: str
     for turn in found:
         click.echo(f"{turn.score:.2f}  ", nl=False)
         _print_turn(turn)
+
+
+@command.command("context")
+@profile_argument
+@_session_argument
+@click.option("--since", default="24h", show_default=True, help="After this time, or how long ago.")
+@click.option("--kind", "kinds", multiple=True, help="Only these kinds: decision, ...")
+@click.option("--max-tokens", type=int, help="Leave out the oldest until it has no more.")
+@click.option(
+    "--limit", type=int, default=CONTEXT_EVENTS_DEFAULT, show_default=True, help="How many."
+)
+@at_option
+@place_options
+def context(place: Place, profile: str, session: str, at: str | None, **fields: Any) -> None:
+    """Show what happened in a session as text for a prompt."""
+    with place.reading(profile, at) as store:
+        found = store.session(session).context(**fields)
+    if place.as_json:
+        echo_json(found)
+        return
+    click.echo(found.text, nl=False)
 
 
 @command.command("find")

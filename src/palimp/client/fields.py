@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeAlias, TypedDict
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 from ..api import (
     Consistency,
@@ -27,7 +27,9 @@ __all__ = [
     "AnnotationFields",
     "AskFields",
     "ClusterFields",
+    "ContextFields",
     "EntityLike",
+    "EventFields",
     "ExtractFields",
     "FilterFields",
     "HasId",
@@ -40,10 +42,14 @@ __all__ = [
     "ReadFields",
     "RecallFields",
     "Time",
+    "TimelineFields",
 ]
 
 Time: TypeAlias = datetime | int | str
-"""A point in time: a datetime (naive means UTC), milliseconds since 1970, or RFC 3339 text."""
+"""A point in time: a datetime (naive means UTC), milliseconds since 1970, or RFC 3339 text.
+
+Where a listing begins and ends it may also be how long ago: `90m`, `24h`, `7d`.
+"""
 
 
 PointLike: TypeAlias = Point | str | datetime
@@ -196,3 +202,41 @@ class RecallFields(FilterFields, ReadFields, total=False):
     weights: str | Mapping[str, float]
     channels: Sequence[Channel]
     feedback_weight: float
+
+
+class EventFields(TypedDict, total=False):
+    """What can be said of an event besides agent and text; `EventInput` says what each means."""
+
+    kind: str
+    event: str
+    session: str
+    metadata: Mapping[str, Any]
+    tags: Sequence[str]
+    importance: float
+    parent: str
+    dedup_key: str
+
+
+class TimelineFields(ReadFields, total=False):
+    """Which events are meant, and in which order; `ListTimeline` says what each means."""
+
+    agent: str
+    session: str
+    kind: str | Sequence[str]
+    event: str | Sequence[str]
+    tags: Sequence[str]
+    contains: str
+    since: Time
+    until: Time
+    importance_min: float
+    dedup_key: str
+    order: Literal["asc", "desc"]
+
+
+class ContextFields(ReadFields, total=False):
+    """What a session's text is to have; `SessionContext` says what each means."""
+
+    since: Time | None
+    kinds: Sequence[str]
+    max_tokens: int | None
+    limit: int

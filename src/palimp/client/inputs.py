@@ -37,7 +37,7 @@ from ..api import (
 from ..api.base import Request
 from ..api.clusters import ListClusters
 from ..api.limits import IMPORT_BYTES_MAX
-from ..clock import parse_ms, parse_seconds
+from ..clock import parse_ms, parse_seconds, wire_when
 from ..disk import replace_file
 from ..errors import Conflict, Error, Invalid, NotFound, Unavailable, in_batch
 from ..ids import check_name
@@ -81,6 +81,8 @@ T = TypeVar("T")
 _READ_FIELDS = tuple(ReadFields.__annotations__)
 
 _TIMES = ("observed_at", "expires_at", "since", "until", "at")
+# Of these, what may be said as how long ago.
+_BOUNDS = ("since", "until")
 # The wire says which types and kinds; Python says type= and kind=, one or several.
 _PLURALS = {"type": "types", "kind": "kinds"}
 
@@ -415,5 +417,5 @@ def _with_times(fields: dict[str, Any]) -> dict[str, Any]:
     for name in _TIMES:
         value = fields.get(name)
         if value is not None:
-            fields[name] = parse_ms(value, name)
+            fields[name] = wire_when(value, name) if name in _BOUNDS else parse_ms(value, name)
     return fields

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any, Protocol
 
@@ -89,6 +89,7 @@ class App:
         ports: Mapping[int, str],
         *,
         open_to_all: bool,
+        asking: Collection[str] = (),
     ) -> None:
         self.api = api
         self._beside = beside
@@ -97,11 +98,14 @@ class App:
             port: dialects[name] for port, name in ports.items()
         }
         self._open_to_all = open_to_all
+        # At these everybody is asked for a key of the dialect.
+        self._asking = {port for port, name in ports.items() if name in asking}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or follow the server's life."""
         if scope["type"] == "http":
-            refusal = misdirected(scope) if self._open_to_all else None
+            by_name = self._open_to_all and _port(scope) not in self._asking
+            refusal = misdirected(scope) if by_name else None
             if refusal is not None:
                 await send_answer(send, refusal)
                 return
@@ -163,7 +167,8 @@ def create_app(
     # It would lead to wherever the request's Host header says.
     starlette.router.redirect_slashes = False
     open_to_all = trusted or not node.context.access.on
-    return App(api, starlette, dialects, ports or {}, open_to_all=open_to_all)
+    asking = ("memtrace",) if node.settings.memtrace_auth else ()
+    return App(api, starlette, dialects, ports or {}, open_to_all=open_to_all, asking=asking)
 
 
 def _pages(node: Node, api: Api) -> dict[str, Handler]:

@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from ..client import AsyncClient
 from ..errors import Error
+from .memtrace import Relay
 from .mount import Mount
 
 __all__ = ["serve_http", "serve_stdio"]
@@ -29,7 +30,7 @@ __all__ = ["serve_http", "serve_stdio"]
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-async def serve_stdio(server: Server[Any], client: AsyncClient) -> None:
+async def serve_stdio(server: Server[Any], client: AsyncClient | Relay) -> None:
     """Serve one host on standard input and output until its end or a signal; closes the client.
 
     While it serves, what anything else prints goes to standard error.
@@ -96,7 +97,7 @@ async def _stop_on_signal(server: uvicorn.Server) -> None:
     server.should_exit = True
 
 
-async def _end_on_signal(client: AsyncClient) -> None:
+async def _end_on_signal(client: AsyncClient | Relay) -> None:
     """Close the client and leave at once: the thread that waits for input cannot be woken."""
     await _signalled()
     code = 1

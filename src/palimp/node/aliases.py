@@ -12,7 +12,7 @@ from typing import NamedTuple
 __all__ = ["ALIASES", "DIALECTS", "Alias", "aliased", "implied", "unread"]
 
 # Of each dialect, with what its names begin.
-DIALECTS = {"memoturn": "MEMOTURN_", "memoria": "MEMORIA_"}
+DIALECTS = {"memoturn": "MEMOTURN_", "memoria": "MEMORIA_", "memtrace": "MEMTRACE_"}
 # 68 years.
 _FOR_GOOD = str(1 << 31)
 
@@ -61,6 +61,18 @@ def _llm(prefix: str, setting: str) -> Alias:
     name = setting.removeprefix("extract_").upper()
     implies = ("extract_provider", "openai")
     return Alias("memoria", f"{prefix}LLM_{name}", setting, implies=implies)
+
+
+def _memtrace(name: str, setting: str, values: Mapping[str, str | None] = {}) -> Alias:
+    return Alias("memtrace", DIALECTS["memtrace"] + name, setting, values)
+
+
+def _arc(setting: str) -> Alias:
+    return _memtrace(setting.upper(), setting)
+
+
+def _old_arc(name: str) -> Alias:
+    return _memtrace(f"ARC_{name}", f"memtrace_arc_{name.lower()}")
 
 
 ALIASES: tuple[Alias, ...] = (
@@ -123,6 +135,26 @@ ALIASES: tuple[Alias, ...] = (
     _memoria("GOVERNANCE_PLUGIN_DIR", "governance_plugin_dir"),
     _memoria("GOVERNANCE_PLUGIN_BINDING", "governance_plugin_binding"),
     _memoria("GOVERNANCE_PLUGIN_SUBJECT", "governance_plugin_subject"),
+    _memtrace("SERVER_HOST", "memtrace_host"),
+    _memtrace("SERVER_PORT", "memtrace_port"),
+    _memtrace("SERVER_READ_TIMEOUT", "read_timeout"),
+    _memtrace("SERVER_WRITE_TIMEOUT", "write_timeout"),
+    _memtrace("SERVER_SHUTDOWN_TIMEOUT", "shutdown_timeout"),
+    _memtrace("LOG_LEVEL", "log_level", {"warn": "warning"}),
+    _memtrace("LOG_FORMAT", "log_format"),
+    _arc("arc_connect_timeout"),
+    _arc("arc_query_timeout"),
+    _arc("arc_write_batch_size"),
+    _arc("arc_write_flush_interval_ms"),
+    _memtrace("AUTH_ENABLED", "memtrace_auth"),
+    _memtrace("AUTH_DB_PATH", "memtrace_db_path"),
+    _memtrace("DEDUP_ENABLED", "memtrace_dedup"),
+    _memtrace("DEDUP_WINDOW_HOURS", "memtrace_dedup_window_hours"),
+    _memtrace("MASTER_KEY", "master_key"),
+    _old_arc("URL"),
+    _old_arc("API_KEY"),
+    _old_arc("DATABASE"),
+    _old_arc("MEASUREMENT"),
 )
 
 

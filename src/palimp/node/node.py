@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from ..security.keyring import Keys
     from ..security.keys import SigningKey
     from ..security.tokens import Claims, Tokens
+    from .arc import Arcs
     from .cluster import Cluster
     from .pushing import Pushing
     from .rebalancing import Rebalancer
@@ -61,6 +62,8 @@ __all__ = ["Node"]
 _LOG = logger("node")
 # Of one branch, before others have their turn.
 _BACKGROUND_ROWS = 256
+# Of the time for stopping, what may be spent on events that wait for Arcs: the disk has them.
+_ARC_SHARE = 0.2
 
 
 class Node:
@@ -123,7 +126,10 @@ class Node:
         self._tasks = self._task_runner(catalog, engine, metrics)
         self._credentials = self._keys_of_clients(catalog, engine, clock)
         self._bindings = _bindings(catalog)
+        self.arcs = self._arcs(clock, metrics)
         self.context = self._context(engine, embedder, policies, keys, clock, metrics)
+        if self.arcs is not None:
+            self.arcs.follow(self.context)
         if self._usage is not None and self.context.embedder is not None:
             self._usage.resume(self._resume)
         if self._door is not None and share is not None:
@@ -158,6 +164,7 @@ class Node:
             tasks=self._tasks,
             credentials=self._credentials,
             bindings=self._bindings,
+            event_stores=self.arcs,
             strategies=self._strategies,
             governing=Governing(
                 enabled=settings.governance_enabled and not settings.read_only,
@@ -283,6 +290,8 @@ class Node:
         if self._tasks is not None:
             self._tasks.close()
         self._background.close()
+        if self.arcs is not None:
+            self.arcs.close(self.settings.shutdown_timeout * _ARC_SHARE)
         if self.context.audit is not None:
             self.context.audit.close(self.settings.store_timeout)
         self.context.policies.close()
@@ -396,6 +405,13 @@ class Node:
 
         return Credentials(SqlCredentials(catalog), cache(keys), clock)
 
+    def _arcs(self, clock: Clock, metrics: Metrics) -> Arcs | None:
+        if self._bindings is None:
+            return None
+        from .arc import Arcs
+
+        return Arcs(self.settings, self._folder.path, clock, metrics)
+
     def look_after_itself(self) -> None:
         """Do what is due from now on, every `maintenance_secs`; else the first write begins it.
 
@@ -404,6 +420,8 @@ class Node:
         self._timer.start()
         if self._tasks is not None:
             self._tasks.start()
+        if self.arcs is not None:
+            self.arcs.start()
 
     def _duties(self) -> Callable[[Callable[[], bool]], Any]:
         from ..operations.duties import Duties

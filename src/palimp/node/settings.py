@@ -63,6 +63,8 @@ SECRETS = frozenset(
         "extract_base_url",
         "assistant_api_key",
         "assistant_base_url",
+        "memtrace_arc_url",
+        "memtrace_arc_api_key",
     }
 )
 # Of models. A blank text is not set: that is how deployments leave a key out.
@@ -157,6 +159,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     memorysync_strict_scope: bool = False
     metadata_max_bytes: int = 16_384
     memorysync_rate_tier: Literal["unlimited", "free", "pro", "enterprise"] = "unlimited"
+    memtrace_host: str = "0.0.0.0"  # noqa: S104 - as that system does; keys are asked for
+    memtrace_port: int = 9_100
+    memtrace_db_path: str = "./data/memtrace.db"
+    memtrace_auth: bool | None = None
+    memtrace_dedup: bool = True
+    memtrace_dedup_window_hours: float = 24.0
+    memtrace_arc_url: str | None = None
+    memtrace_arc_api_key: str | None = None
+    memtrace_arc_database: str | None = None
+    memtrace_arc_measurement: str | None = None
+    arc_connect_timeout: float = 5.0
+    arc_query_timeout: float = 30.0
+    arc_write_batch_size: int = 100
+    arc_write_flush_interval_ms: int = 1_000
+    arc_spool_bytes: int = 256 << 20
+    arc_settle_secs: float = 10.0
     governance_enabled: bool = False
     governance_lock_ttl: float = 120.0
     governance_plugin_dir: str | None = None
@@ -347,6 +365,27 @@ SETTINGS: dict[str, str] = {
     "memorysync_rate_tier": "How often one key of MemorySync's clients may ask, in a second, a "
     "minute and an hour: `free` 2, 30, 100; `pro` 10, 200, 5,000; `enterprise` 50, 1,000, 50,000; "
     "`unlimited` does not count.",
+    "memtrace_host": "Address on which `palimp memtrace` serves Memtrace's clients.",
+    "memtrace_port": "And its port.",
+    "memtrace_db_path": "The file in which that system would keep what it has: the folder of "
+    "`palimp memtrace` is this path without its ending, unless `data_dir` is set.",
+    "memtrace_auth": "Ask Memtrace's clients for a key; a first one is made and logged once. `0`: "
+    "ask nobody, and serve `org_default`. Not set: ask at a port of their own and with `auth`, "
+    "elsewhere once there is a key.",
+    "memtrace_dedup": "Refuse an event that came before, by its own key or one made of what it is.",
+    "memtrace_dedup_window_hours": "How long before, in hours.",
+    "memtrace_arc_url": "The Arc of an older configuration of Memtrace: taken over once, as that "
+    "of `org_default`, where no organisation has one; a secret.",
+    "memtrace_arc_api_key": "Its key; a secret.",
+    "memtrace_arc_database": "Its database; else `default`.",
+    "memtrace_arc_measurement": "Its measurement; else `events`.",
+    "arc_connect_timeout": "Seconds an Arc has to take a connection; so often it is looked for.",
+    "arc_query_timeout": "Seconds it has for an answer, of a write too.",
+    "arc_write_batch_size": "How many events are written to it at once.",
+    "arc_write_flush_interval_ms": "Milliseconds after which those that wait are, if fewer.",
+    "arc_spool_bytes": "Disk space for events that wait for Arcs; more are refused.",
+    "arc_settle_secs": "Seconds after a write whose answer was lost in which an Arc may still not "
+    "show what it has.",
     "governance_enabled": "Look through memories by a schedule: what is stale, doubled or in doubt "
     "is put aside, with a checkpoint before and a report after.",
     "governance_lock_ttl": "Seconds after which another node takes over such a run that is not "
@@ -394,6 +433,15 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "auth_failure_rate": (1, 1_000_000),
     # What a memory may have at all, less what the dialect keeps beside it.
     "metadata_max_bytes": (256, 61_440),
+    "memtrace_port": (0, 65_535),
+    # The longest window that duplicates have.
+    "memtrace_dedup_window_hours": (0.001, 87_600),
+    "arc_connect_timeout": (0.1, 3_600),
+    "arc_query_timeout": (0.1, 3_600),
+    "arc_write_batch_size": (1, 100_000),
+    "arc_write_flush_interval_ms": (1, 3_600_000),
+    "arc_spool_bytes": (1 << 20, 1 << 50),
+    "arc_settle_secs": (0, 3_600),
     "governance_lock_ttl": (2, 3_600),
 }
 # Of one key: requests, and the seconds they are counted in.
@@ -401,14 +449,17 @@ _KEY_RATE = ((0, 100_000), (1, 86_400))
 
 
 def load_settings(
-    keywords: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+    keywords: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    below: Mapping[str, tuple[Any, str]] | None = None,
 ) -> Settings:
     """Return the settings; keywords win over the environment, that over the TOML file.
 
-    Raises `Invalid` for an unknown name (naming the nearest) and for a value that does not fit.
+    That wins over what is `below`: values, and where they are from. Raises `Invalid` for an unknown
+    name (naming the nearest) and for a value that does not fit.
     """
     variables = os.environ if environment is None else environment
-    found: dict[str, tuple[Any, str]] = {}
+    found: dict[str, tuple[Any, str]] = dict(below or {})
     from_environment = _environment(variables)
     config = from_environment.pop("config", None)
     for name in CLIENT_ONLY:
@@ -470,9 +521,9 @@ def _toml(path: Path) -> dict[str, tuple[Any, str]]:
 
 def _known(name: str, shown: str, known: list[str]) -> None:
     if name not in known:
-        raise Invalid(
-            f"unknown setting {shown}{nearest(name, known)}; known are {', '.join(sorted(known))}"
-        )
+        # All of them fill a page: who was near to one wants none of the others.
+        hint = nearest(name, known) or f"; known are {', '.join(sorted(known))}"
+        raise Invalid(f"unknown setting {shown}{hint}")
 
 
 def _checked(found: Mapping[str, tuple[Any, str]]) -> Settings:

@@ -78,6 +78,8 @@ class Context(msgspec.Struct, frozen=True):
     # A `credentials.Credentials` and a `catalog.key_rows.BindingTable`, where there is a catalog.
     credentials: Any = None
     bindings: Any = None
+    # An `events.EventStores` where profiles may keep their events in a store of their own.
+    event_stores: Any = None
     # A `governance.strategy.Strategies` where something besides the built-in rules may be bound.
     strategies: Any = None
     governing: Governing = msgspec.field(default_factory=Governing)

@@ -6,6 +6,7 @@ database can neither use a key nor try any.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import re
@@ -37,6 +38,7 @@ from ..errors import Error, Invalid, NotFound, Unconfigured
 from ..ids import NAMESPACE_CHARS_MAX, foreign_name, random_bytes, random_uuid
 from ..observe import logger
 from ..profile.checks import check_id, check_integer, check_text, decode_json, encode_json
+from . import key_names, organisations
 from .auditing.actions import ISSUED
 from .context import Context
 
@@ -57,16 +59,18 @@ _HASH_DIGITS = 40
 
 
 class _Form(NamedTuple):
-    """How the keys of a dialect look: a prefix, then so many hex digits, of which some are shown.
+    """How the keys of a dialect look: a prefix, then so many digits, of which some are shown.
 
     `prefixes` by the environment that the detail of a key names; the first where it names none.
     `namespace` is where their subjects' profiles are; None: each subject has one of its own.
+    The digits are hex, or else `base64`, its URL-safe form with padding.
     """
 
     prefixes: dict[str, str]
     digits: int
     shown: int
     namespace: str | None
+    base64: bool = False
 
 
 _FORMS = {
@@ -74,7 +78,12 @@ _FORMS = {
     "memorysync": _Form(
         {_LIVE: "ms_live_", "staging": "ms_test_", "development": "ms_dev_"}, 32, 14, None
     ),
+    "memtrace": _Form({"": "mtk_"}, 44, 12, None, base64=True),
 }
+_PERMISSIONS = ("read", "write", "admin")
+_PERMISSIONS_DEFAULT = ("read", "write")
+# The bytes of four digits.
+_BASE64_BYTES, _BASE64_DIGITS = 3, 4
 
 
 class Credentials:
@@ -191,7 +200,8 @@ def create(context: Context, _target: Target, request: CreateCredential) -> Cred
     form = _form(request.dialect)
     _check_text(request.subject, "subject", CREDENTIAL_SUBJECT_BYTES_MAX)
     _check_text(request.name, "name", CREDENTIAL_NAME_BYTES_MAX)
-    detail = encode_json(request.detail, "detail", CREDENTIAL_DETAIL_BYTES_MAX)
+    known = _known(context, request)
+    detail = encode_json(known, "detail", CREDENTIAL_DETAIL_BYTES_MAX)
     now = context.clock.now_ms()
     if request.expires_at is not None and request.expires_at <= now:
         raise Invalid(f"expires_at is {request.expires_at:,}, and it is {now:,} now; give a later")
@@ -212,6 +222,8 @@ def create(context: Context, _target: Target, request: CreateCredential) -> Cred
         created_at=now,
         expires_at=request.expires_at,
     )
+    # Before there is the key: of two that are made at once under one name, one is not.
+    key_names.take(context, row)
     credentials.table.add(row)
     credentials.changed(row.dialect)
     _record(context, "create", row)
@@ -260,6 +272,7 @@ def rotate(context: Context, _target: Target, request: RotateCredential) -> Cred
     )
     if not credentials.table.replace(old.id, row):
         raise _missing(old.id)
+    key_names.pass_on(context, row)
     credentials.changed(row.dialect)
     _record(context, "rotate", row)
     return _shown(row, secret)
@@ -271,6 +284,7 @@ def revoke(context: Context, _target: Target, request: RevokeCredential) -> Cred
     row = _found(credentials, request.id)
     if not credentials.table.revoke(row.id, context.clock.now_ms()):
         raise _missing(row.id)
+    key_names.let_go(context, row)
     credentials.changed(row.dialect)
     _record(context, "revoke", row)
     return CredentialRevoked(id=row.id)
@@ -310,7 +324,24 @@ def _secret(form: _Form, detail: Mapping[str, Any]) -> str:
             f"{', '.join(form.prefixes)}"
         )
     prefix = form.prefixes.get(environment, next(iter(form.prefixes.values())))
+    if form.base64:
+        data = random_bytes(form.digits // _BASE64_DIGITS * _BASE64_BYTES - 1)
+        return prefix + base64.urlsafe_b64encode(data).decode()
     return prefix + random_bytes(form.digits // 2).hex()
+
+
+def _known(context: Context, request: CreateCredential) -> dict[str, Any]:
+    """Return the detail of a key as it is kept; raises `NotFound` where whose it is is not."""
+    detail = dict(request.detail)
+    if request.dialect != organisations.DIALECT:
+        return detail
+    organisations.get_org(context, request.subject)
+    given = detail.get("permissions", _PERMISSIONS_DEFAULT)
+    if not (isinstance(given, list | tuple) and given and all(p in _PERMISSIONS for p in given)):
+        raise Invalid(
+            f"permissions are {given!r:.80}; give one or more of {', '.join(_PERMISSIONS)}"
+        )
+    return {**detail, "permissions": [one for one in _PERMISSIONS if one in given]}
 
 
 def _check_text(text: str, field: str, bytes_max: int) -> None:
@@ -371,6 +402,8 @@ def _reach(dialect: str, subject: str, detail: Mapping[str, Any]) -> tuple[str, 
     form = _form(dialect)
     if form.namespace is not None:
         return form.namespace, foreign_name(subject)
+    if dialect == organisations.DIALECT:
+        return organisations.namespace_of(subject), organisations.PROFILE
     return tenant_namespace(subject, detail.get("environment", next(iter(form.prefixes)))), None
 
 

@@ -63,7 +63,8 @@ class Duties:
     def once(self, goes_on: Callable[[], bool]) -> list[Trouble]:
         """Do what is due, until `goes_on` says no; what fails stops nothing else."""
         troubles: list[Trouble] = []
-        for part in (self._erasures, self._in_use, self._elsewhere, self._schedule.due):
+        parts = (self._erasures, self._in_use, self._elsewhere, self._schedule.due, self._arcs)
+        for part in parts:
             try:
                 for duty, what, work in part():
                     if not goes_on():
@@ -137,6 +138,11 @@ class Duties:
             if wanted and self._is_asked_for(address):
                 yield "profile", str(address), partial(self._look_after, address)
         self._after = page[-1] if page and more else None
+
+    def _arcs(self) -> Iterator[Duty]:
+        """Yield a look at which organisations were given an Arc by another node."""
+        if self._context.event_stores is not None:
+            yield "look", "at the Arcs of organisations", self._context.event_stores.look
 
     def _is_mine(self, address: Address) -> bool:
         return self._context.mine(address.namespace, address.profile)

@@ -31,6 +31,7 @@ from ..engine import Address
 from ..errors import Invalid, Unconfigured
 from ..ids import NAMESPACE_CHARS_MAX, check_name
 from ..profile.checks import check_integer
+from .arcs import arc_versions, reseal
 from .context import Context
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ def rotate(context: Context, target: Target, request: RotateKeys) -> Rotated:
         # Another node may have made it.
         keys.forget_namespace(namespace)
         version, _ = keys.namespace(namespace)
+    if request.cursor is None:
+        reseal(context, namespace)
     page, cursor = _page(context, namespace, request.cursor, KEYS_PAGE_MAX)
     renew = not request.rewrap_only
     done = sum(rotate_database(keys, db_id, renew=renew) for _, db_id in page)
@@ -225,7 +228,7 @@ def _needs(context: Context, db_id: str) -> Callable[[int], str | None]:
 
 
 def _wraps(context: Context, keys: Keys, namespace: str) -> dict[int, int]:
-    """Return how many databases have a key wrapped by each version of the namespace's."""
+    """Return how many keys, of databases and of an Arc, each version of the namespace's wraps."""
     found: dict[int, int] = {}
     cursor, more = None, True
     while more:
@@ -236,4 +239,6 @@ def _wraps(context: Context, keys: Keys, namespace: str) -> dict[int, int]:
             for version in {int(one.under) for one in wrapped if one is not None}:
                 found[version] = found.get(version, 0) + 1
         more = cursor is not None
+    for version in arc_versions(context, namespace):
+        found[version] = found.get(version, 0) + 1
     return found

@@ -60,8 +60,13 @@ __all__ = [
 _HANDLE_MAX = (1 << 63) - 1
 
 
-def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
-    """Write a batch in one transaction; everything is checked before anything is touched."""
+def ingest(
+    context: Context, target: Target, request: Ingest, *, named: str = "memories"
+) -> Ingested:
+    """Write a batch in one transaction; everything is checked before anything is touched.
+
+    `named` is what the caller called its items, for errors.
+    """
     address = context.address(target)
     count = len(request.memories)
     if not 1 <= count <= BATCH_ITEMS_MAX:
@@ -73,7 +78,7 @@ def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
     policy = context.policies.effective(address.namespace, address.profile)
     screen, seen = context.screen(address, policy) if policy.screens else None, None
     if screen is not None:
-        seen = screen.each(screen.memory, request.memories, "memories")
+        seen = screen.each(screen.memory, request.memories, named)
         request = msgspec.structs.replace(request, memories=tuple(one.item for one in seen))
         context = screen.settled("memories.ingest", request)
     drafts = []
@@ -81,7 +86,7 @@ def ingest(context: Context, target: Target, request: Ingest) -> Ingested:
         try:
             drafts.append(memories.draft(given, seen[index].flags if seen else ()))
         except Error as error:
-            raise in_batch(error, "memories", index, count) from error
+            raise in_batch(error, named, index, count) from error
     writer = writer_of(context, address, policy)
 
     def write(connection: apsw.Connection) -> list[ItemResult]:

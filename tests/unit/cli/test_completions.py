@@ -35,7 +35,7 @@ def completed(line: str) -> list[str]:
 
 def test_commands_subcommands_and_options_are_completed() -> None:
     assert completed("palimp ") == sorted(COMMANDS)
-    assert completed("palimp mem") == ["memory"]
+    assert completed("palimp mem") == ["memory", "memtrace"]
     assert {"recall", "remember", "import"} <= set(completed("palimp memory "))
     assert completed("palimp memory rec") == ["recall"]
     assert {"--url", "--token", "--topic"} <= set(completed("palimp memory remember alice x --"))

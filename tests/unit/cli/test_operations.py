@@ -86,7 +86,11 @@ COMMANDS = {
     "lineage.forget": "lineage forget alice --session s1",
     "sessions.find": "session find alice 1",
     "sessions.remove": "session remove alice s1 1",
+    "sessions.context": "session context alice s1",
     "sessions.end": "session end alice s1",
+    "timeline.append": "memory event alice builder hello",
+    "timeline.list": "timeline alice",
+    "timeline.stats": "timeline alice --count",
     "documents.insert": 'docs insert alice trips {{"seat":12}}',
     "documents.index": "docs index alice trips seat",
     "documents.indexes": "docs indexes alice trips",
@@ -162,6 +166,12 @@ COMMANDS = {
     "tenants.create": "org --dialect memorysync create acme",
     "tenants.list": "org --dialect memorysync list",
     "tenants.delete": "org --dialect memorysync delete acme --yes",
+    "arc.bind": "org add-arc {org} --url http://127.0.0.1:9 --database memory",
+    "arc.get": "org show-arc {org}",
+    "arc.parked": "org parked {org}",
+    "arc.retry": "org parked {org} --retry",
+    "arc.drop": "org parked {org} --drop",
+    "arc.remove": "org remove-arc {org}",
     "credentials.create": "key --dialect memoria create --user alice --name laptop",
     "credentials.list": "key --dialect memoria list",
     "credentials.get": "key --dialect memoria show {credential}",
@@ -199,6 +209,7 @@ NO_TXID = {"branches.delete", "checkpoints.delete", "maintain"} | {
             "tokens.",
             "credentials.",
             "tenants.",
+            "arc.",
             "plugins.",
         )
     )
@@ -267,18 +278,23 @@ def test_every_command_does_its_operation_in_json_and_names_the_txid_of_a_write(
 
     monkeypatch.setattr(Client, "call", call)
     other = run = ""
-    identity = erasure = review = proposal = task = credential = ""
+    identity = erasure = review = proposal = task = credential = org = ""
     for operation, command in COMMANDS.items():
         if (
-            operation.startswith(("tasks.", "usage.", "credentials.", "tenants."))
+            operation.startswith(("tasks.", "usage.", "credentials.", "tenants.", "arc."))
             and not WITH_CATALOG
         ):
             continue
+        if operation == "arc.bind":
+            made = CliRunner().invoke(cli, ["org", "create", "Acme", "--json", *place])
+            org = json.loads(made.stdout)["name"]
         called.clear()
         named = {"id": identity, "erasure": erasure, "review": review, "proposal": proposal}
-        named |= {"task": task, "credential": credential, "other": other, "run": run}
+        named |= {"task": task, "credential": credential, "other": other, "run": run, "org": org}
+        # There `--url` is the Arc's.
+        there = ["--node", *place[1:]] if operation == "arc.bind" and "--url" in place else place
         words = command.format(**named).split()
-        found = CliRunner().invoke(cli, [*words, "--json", *place], catch_exceptions=False)
+        found = CliRunner().invoke(cli, [*words, "--json", *there], catch_exceptions=False)
         assert found.exit_code == 0, (command, found.output)
         assert operation in called, command
         answer = json.loads(found.stdout)

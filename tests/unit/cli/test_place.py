@@ -26,13 +26,15 @@ WITHOUT_A_PLACE = {
     "keygen": "prints a key",
     "ltx": "reads segment files",
     "mcp": "has its own options",
+    "memtrace": "works where that system would",
     "serve": "is the node",
     "setup": "writes the files of agent tools",
 }
 ONLY_ON_A_FOLDER = ("restore",)
 # One changes the keys of a folder, which no process has to open for that; one reads a receipt.
-# Others look at a plugin that is being written.
+# Others look at a plugin that is being written. To one a `--url` is that of an Arc.
 BESIDE = {
+    ("org", "add-arc"),
     ("token", "rotate"),
     ("erasure", "verify"),
     *(("governance", "plugin", name) for name in ("check", "keygen", "sign")),
@@ -145,10 +147,12 @@ def words(path: tuple[str, ...], folder: Path) -> list[str]:
             given.append("--yes")
         elif parameter.name == "out" and parameter.required:
             given += ["--out", str(folder / "out")]
-    dialects = {"key": "memoria", "org": "memorysync"}
+    of_arcs = path[-1] in ("show-arc", "remove-arc", "parked")
+    dialects = {"key": "memoria", "org": "memtrace" if of_arcs else "memorysync"}
     dialect = ["--dialect", dialects[path[0]]] if path[0] in dialects else []
     more = {
         ("memory", "history"): ["--topic", "t"],
+        ("org", "parked"): ["--retry"],
         ("key", "create"): ["--user", "ann", "--name", "laptop"],
     }
     return [path[0], *dialect, *path[1:], *given, *more.get(path, [])]

@@ -74,6 +74,26 @@ SAMPLES: dict[str, tuple[str, Any]] = {
     "LLM_API_KEY": ("sk-secret", "sk-secret"),
     "LLM_BASE_URL": ("http://127.0.0.1/v1", "http://127.0.0.1/v1"),
     "LLM_MODEL": ("qwen3", "qwen3"),
+    "MEMTRACE_SERVER_HOST": ("127.0.0.1", "127.0.0.1"),
+    "MEMTRACE_SERVER_PORT": ("9200", 9_200),
+    "MEMTRACE_SERVER_READ_TIMEOUT": ("31", 31.0),
+    "MEMTRACE_SERVER_WRITE_TIMEOUT": ("32", 32.0),
+    "MEMTRACE_SERVER_SHUTDOWN_TIMEOUT": ("33", 33.0),
+    "MEMTRACE_LOG_LEVEL": ("debug", "debug"),
+    "MEMTRACE_LOG_FORMAT": ("json", "json"),
+    "MEMTRACE_ARC_CONNECT_TIMEOUT": ("6", 6.0),
+    "MEMTRACE_ARC_QUERY_TIMEOUT": ("40", 40.0),
+    "MEMTRACE_ARC_WRITE_BATCH_SIZE": ("200", 200),
+    "MEMTRACE_ARC_WRITE_FLUSH_INTERVAL_MS": ("500", 500),
+    "MEMTRACE_AUTH_ENABLED": ("false", False),
+    "MEMTRACE_AUTH_DB_PATH": ("./d/m.db", "./d/m.db"),
+    "MEMTRACE_DEDUP_ENABLED": ("false", False),
+    "MEMTRACE_DEDUP_WINDOW_HOURS": ("48", 48.0),
+    "MEMTRACE_MASTER_KEY": ("a2tra2tra2s=", "a2tra2tra2s="),
+    "MEMTRACE_ARC_URL": ("http://arc:8000", "http://arc:8000"),
+    "MEMTRACE_ARC_API_KEY": ("arc-secret", "arc-secret"),
+    "MEMTRACE_ARC_DATABASE": ("memory", "memory"),
+    "MEMTRACE_ARC_MEASUREMENT": ("happened", "happened"),
 }
 # What has to be set as well for a name to be that system's, or for its value to be of use.
 BESIDE: dict[str, dict[str, str]] = {
@@ -131,6 +151,8 @@ def test_each_name_sets_what_it_means(variable: str) -> None:
         ("MEMORIA_EMBEDDING_PROVIDER", "mock", "embed_provider", "bundled"),
         ("MEMORIA_EMBEDDING_PROVIDER", "", "embed_provider", None),
         ("MEMORIA_EMBEDDING_DIM", "0", "embed_dim", 0),
+        ("MEMTRACE_LOG_LEVEL", "warn", "log_level", "warning"),
+        ("MEMTRACE_MASTER_KEY", "", "master_key", None),
     ],
 )
 def test_values_that_are_called_otherwise(

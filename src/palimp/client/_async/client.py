@@ -21,6 +21,7 @@ from ...api import (
 from ...api.limits import PAGE_MAX
 from ...errors import Error
 from ...ids import NAMESPACE_CHARS_MAX, check_name, parse_profile_spec
+from .arcs import ClientArcs
 from .control import AsyncControl
 from .credentials import ClientKeys
 from .encryption import Encryption
@@ -36,7 +37,9 @@ T = TypeVar("T")
 NAMESPACE_DEFAULT = "default"
 
 
-class AsyncClient(AsyncControl, ClientKeys, Encryption, Fleet, Governance, GovernancePlugins):
+class AsyncClient(
+    AsyncControl, ClientArcs, ClientKeys, Encryption, Fleet, Governance, GovernancePlugins
+):
     """Reaches one node. Safe to share between threads and tasks; close it, or use it in a `with`.
 
     Closing keeps everything that was acknowledged. Calls on a closed client raise `Unavailable`.

@@ -73,6 +73,7 @@ from .vectors import AsyncVectorsReading
 if TYPE_CHECKING:
     from .client import AsyncClient
     from .relations import AsyncRelationsReading
+    from .timeline import AsyncEventsReading
 
 __all__ = ["AsyncPastProfile", "AsyncReading"]
 
@@ -375,6 +376,13 @@ class AsyncPastProfile(AsyncReading):
         from .relations import AsyncRelationsReading
 
         return AsyncRelationsReading(self)
+
+    @property
+    def timeline(self) -> AsyncEventsReading:
+        """The events as they were."""
+        from .timeline import AsyncEventsReading
+
+        return AsyncEventsReading(self)
 
     @property
     def target(self) -> Target:

@@ -89,6 +89,7 @@ from .vectors import AsyncVectors
 if TYPE_CHECKING:
     from .governing import AsyncProfileGovernance
     from .relations import AsyncRelations
+    from .timeline import AsyncEvents
 
 __all__ = ["AsyncProfile"]
 
@@ -307,6 +308,13 @@ class AsyncProfile(AsyncMerging):
         from .relations import AsyncRelations
 
         return AsyncRelations(self)
+
+    @property
+    def timeline(self) -> AsyncEvents:
+        """The events of this profile in the order of time: what agents did and saw."""
+        from .timeline import AsyncEvents
+
+        return AsyncEvents(self)
 
     def vectors(self, collection: str) -> AsyncVectors:
         """Return a collection of vectors by name; costs nothing and creates nothing."""

@@ -22,6 +22,7 @@ from ...api import (
 from ...api.limits import PAGE_MAX
 from ...errors import Error
 from ...ids import NAMESPACE_CHARS_MAX, check_name, parse_profile_spec
+from .arcs import ClientArcs
 from .control import Control
 from .credentials import ClientKeys
 from .encryption import Encryption
@@ -37,7 +38,9 @@ T = TypeVar("T")
 NAMESPACE_DEFAULT = "default"
 
 
-class Client(Control, ClientKeys, Encryption, Fleet, Governance, GovernancePlugins):
+class Client(
+    Control, ClientArcs, ClientKeys, Encryption, Fleet, Governance, GovernancePlugins
+):
     """Reaches one node. Safe to share between threads; close it, or use it in a `with`.
 
     Closing keeps everything that was acknowledged. Calls on a closed client raise `Unavailable`.

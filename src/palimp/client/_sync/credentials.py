@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...api import NO_OPTIONS, Options, Target, to_request
 from ...api.base import Request
@@ -57,8 +57,8 @@ class ClientKeys:
     ) -> Credential:
         """Make a key with which a client of another system is its user `subject`.
 
-        That is a user of `memoria`, or a tenant of `memorysync`. Its `secret` is in this answer
-        alone. `expires_at` is a time, else it holds until it is revoked.
+        That is a user of `memoria`, or a tenant of `memorysync` or `memtrace`. Its `secret` is in
+        this answer alone. `expires_at` is a time, else it holds until it is revoked.
         """
         fields = {
             "dialect": dialect,
@@ -107,12 +107,16 @@ class ClientKeys:
         request = RevokeCredential(id=text_id(credential))
         self.call("credentials.revoke", Target(), request)
 
-    def create_tenant(self, dialect: str, name: str) -> Tenant:
-        """Note a tenant of another system (`memorysync`); `Conflict` where it is there.
+    def create_tenant(
+        self, dialect: str, name: str, *, store: Literal["profile", "arc"] | None = None
+    ) -> Tenant:
+        """Note a tenant of another system (`memorysync`, `memtrace`); `Conflict` where it is there.
 
-        Its keys and memories are apart from all others'. Keys can be made without this too.
+        Its keys and memories are apart from all others'. Keys of `memorysync` can be made without
+        this too. One of `memtrace` is an organisation: `name` is its title, and its name in the
+        answer is made. With `store` `arc` it has to be given an Arc before it keeps anything.
         """
-        request = CreateTenant(dialect=dialect, name=name)
+        request = CreateTenant(dialect=dialect, name=name, store=store)
         made: Tenant = self.call("tenants.create", Target(), request)
         return made
 

@@ -74,6 +74,7 @@ from .vectors import VectorsReading
 if TYPE_CHECKING:
     from .client import Client
     from .relations import RelationsReading
+    from .timeline import EventsReading
 
 __all__ = ["PastProfile", "Reading"]
 
@@ -376,6 +377,13 @@ class PastProfile(Reading):
         from .relations import RelationsReading
 
         return RelationsReading(self)
+
+    @property
+    def timeline(self) -> EventsReading:
+        """The events as they were."""
+        from .timeline import EventsReading
+
+        return EventsReading(self)
 
     @property
     def target(self) -> Target:

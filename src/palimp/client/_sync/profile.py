@@ -90,6 +90,7 @@ from .vectors import Vectors
 if TYPE_CHECKING:
     from .governing import ProfileGovernance
     from .relations import Relations
+    from .timeline import Events
 
 __all__ = ["Profile"]
 
@@ -308,6 +309,13 @@ class Profile(Merging):
         from .relations import Relations
 
         return Relations(self)
+
+    @property
+    def timeline(self) -> Events:
+        """The events of this profile in the order of time: what agents did and saw."""
+        from .timeline import Events
+
+        return Events(self)
 
     def vectors(self, collection: str) -> Vectors:
         """Return a collection of vectors by name; costs nothing and creates nothing."""

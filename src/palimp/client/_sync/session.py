@@ -23,10 +23,11 @@ from ...api import (
     to_request,
 )
 from ...api.sessions import TURN_SEARCH_DEFAULT, WINDOW_DEFAULT
-from ..fields import ReadFields, Time
-from ..inputs import append_request, options, reading, search_request, turn
+from ..fields import ContextFields, ReadFields, Time
+from ..inputs import apart, append_request, options, reading, search_request, turn
 
 if TYPE_CHECKING:
+    from ...api.events import SessionText
     from .past import Reading
 
 __all__ = ["Session", "Transcript"]
@@ -64,6 +65,22 @@ class Transcript:
         """Return at most `k` turns of this session that matter, best first."""
         request = search_request(self.name, query, embedding, k)
         found: TurnSearch = self._call("sessions.search", request, reading(how))
+        return found
+
+    def context(self, **fields: Unpack[ContextFields]) -> SessionText:
+        """Return what happened in this session as text for a prompt; `str()` of it is the text.
+
+        It has the newest memories of the session, at most `limit=` (100), written since `since=`
+        (a time, or how long ago: `"24h"` unless given; None: any), of `kinds=` only where these are
+        given. With `max_tokens=` (UTF-8 bytes / 4) the oldest are left out until it fits.
+        """
+        # Not before: few programs need it.
+        from ..timeline import context_request
+
+        given, how = apart(fields)
+        found: SessionText = self._call(
+            "sessions.context", context_request(self.name, given), how
+        )
         return found
 
     def _call(self, operation: str, request: Any, how: Options = NO_OPTIONS) -> Any:

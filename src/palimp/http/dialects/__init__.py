@@ -51,11 +51,23 @@ def _memorysync(api: Api, limits: Limits) -> Dialect:
     return Later(make)
 
 
+def _memtrace(api: Api, limits: Limits) -> Dialect:
+    begun = api.node.context.clock.monotonic()
+
+    def make() -> Dialect:
+        from .memtrace import Memtrace
+
+        return Memtrace(api, limits, begun)
+
+    return Later(make)
+
+
 # By the word under which each is mounted.
 DIALECTS: dict[str, Callable[[Api, Limits], Dialect]] = {
     "memoturn": Memoturn,
     "memoria": _memoria,
     "memorysync": _memorysync,
+    "memtrace": _memtrace,
 }
 
 

@@ -34,6 +34,8 @@ Who = Literal["nobody", "user", "master"]
 _BAD_REQUEST, _WRONG_METHOD, _WRONG_TYPE, _WRONG_FIELD = 400, 405, 415, 422
 _NOT_IMPLEMENTED = 501
 _ALIVE = b"/health"
+# What changes nothing, so that any page may send it.
+_ASKING = ("GET", "OPTIONS")
 _TEXT = "text/plain; charset=utf-8"
 # What is refused over a rate; whatever else is overloaded is so for everybody, and soon over.
 _RATES = ("rate", "failures")
@@ -103,6 +105,7 @@ class Asked:
     """One request as it came."""
 
     __slots__ = (
+        "alone",
         "client",
         "extra",
         "headers",
@@ -118,6 +121,8 @@ class Asked:
         self.method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
         self.path = _path(scope)
         self.query_string: bytes = scope["query_string"]
+        # Whether it came to a port of the dialect's own.
+        self.alone = not scope["root_path"]
         self.headers: Mapping[str, str] = {}
         self.client = "-"
         # By what the request is known in the log.
@@ -309,7 +314,7 @@ def _check_type(method: str, headers: Mapping[str, str], takes: str) -> None:
     make it send those.
     """
     empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
-    if empty and (method == "GET" or "origin" not in headers):
+    if empty and (method in _ASKING or "origin" not in headers):
         return
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != takes:

@@ -95,7 +95,10 @@ class Sent(ABC):
             return None
         if isinstance(found, bool) or not isinstance(found, int | float):
             raise self.misfit(name, "a number")
-        return float(found)
+        try:
+            return float(found)
+        except OverflowError as error:
+            raise self.misfit(name, "a number up to 1.8e308") from error
 
     def number(self, name: str, default: int, least: int, most: int | None = None) -> int:
         """Return a whole number of the body, or else of the query string, moved within bounds."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 __all__ = [
     "ACTIONS",
     "AGED",
+    "ARCS",
     "DROPPED",
     "EXEMPT",
     "EXPIRED",
@@ -88,6 +89,10 @@ ACTIONS: dict[str, Action] = {
     "sessions.list": Action("session.list", read=True),
     "sessions.window": Action("session.window", read=True),
     "sessions.search": Action("session.search", read=True),
+    "sessions.context": Action("session.context", read=True),
+    "timeline.append": Action("timeline.append"),
+    "timeline.list": Action("timeline.list", read=True),
+    "timeline.stats": Action("timeline.stats", read=True),
     "extract": Action("memory.extract"),
     "proposals.list": Action("proposal.list", read=True),
     "proposals.get": Action("proposal.get", read=True),
@@ -189,6 +194,8 @@ ISSUED = {
     "rotate": "credential.rotate",
     "revoke": "credential.revoke",
 }
+# Where an organisation keeps its events, in its namespace.
+ARCS = {what: f"arc.{what}" for what in ("bind", "remove", "retry", "drop")}
 
 # A tenant of another system with all that was theirs, in each of its namespaces.
 TENANT_DELETED = "tenant.delete"
@@ -205,6 +212,11 @@ EXEMPT: dict[str, str] = {
     "tasks.create": f"{_NO_NAMESPACE}; what it does to each profile is recorded there",
     **dict.fromkeys(("credentials.list", "credentials.get"), _NO_NAMESPACE),
     **dict.fromkeys(("tenants.create", "tenants.list"), _NO_NAMESPACE),
+    **dict.fromkeys(("arc.get", "arc.parked"), _NO_NAMESPACE),
+    **{
+        f"arc.{what}": f"{_NO_NAMESPACE}; it is recorded as {name} in the organisation's"
+        for what, name in ARCS.items()
+    },
     "tenants.delete": f"{_NO_NAMESPACE}; it is recorded as tenant.delete where its databases were",
     **{
         f"credentials.{what}": f"{_NO_NAMESPACE}; it is recorded as {name} where the key reaches"

@@ -11,6 +11,7 @@ import apsw
 from ..indexing import MEMORIES, add_entries, drop_vectors, reindex_around, remove_entries
 from ..memories import Writer, holds, states
 from ..memories.lifecycle import remove
+from ..schema import prepare_timeline
 from ..sessions import touch_session
 from .luggage import Luggage, insert, put_links, put_vectors
 from .plan import Step
@@ -121,8 +122,11 @@ def _put_new(
     for step in steps:
         if step.ours is None and step.theirs is not None:
             luggage = task.luggage[step.id]
+            row = dict(zip(luggage.columns, luggage.row, strict=True))
+            if row["type"] == "event":
+                prepare_timeline(connection)
             fresh[step.id] = insert(connection, luggage)
-            session = dict(zip(luggage.columns, luggage.row, strict=True))["session"]
+            session = row["session"]
             if session is not None:
                 touch_session(connection, session, writer.now_ms)
             if step.theirs.state != "active":

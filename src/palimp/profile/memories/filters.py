@@ -9,7 +9,7 @@ import apsw
 
 from ...api import PERSONAL_LABELS, SECRET_LABELS, Filters
 from ...api.limits import FILTER_VALUES_MAX, TAGS_MAX
-from ...clock import parse_ms
+from ...clock import parse_when
 from ...errors import Invalid
 from ..checks import check_label, check_share
 from ..protocols import Sealer
@@ -74,7 +74,7 @@ def conditions(filters: Filters, now_ms: int, *, deleted: bool = False) -> Condi
             parameters[column] = value
     if filters.project_or_none is not None:
         _project_or_none(filters, parts, parameters)
-    _time_range(filters, parts, parameters)
+    _time_range(filters, parts, parameters, now_ms)
     if filters.importance_min is not None:
         parts.append("m.importance >= :importance_min")
         parameters["importance_min"] = check_share(filters.importance_min, "importance_min")
@@ -137,9 +137,11 @@ def _flags(flags: tuple[str, ...], parts: list[str], parameters: dict[str, Any])
         parameters[f"flag{place}"] = flag
 
 
-def _time_range(filters: Filters, parts: list[str], parameters: dict[str, Any]) -> None:
-    since = None if filters.since is None else parse_ms(filters.since, "since")
-    until = None if filters.until is None else parse_ms(filters.until, "until")
+def _time_range(
+    filters: Filters, parts: list[str], parameters: dict[str, Any], now_ms: int
+) -> None:
+    since = None if filters.since is None else parse_when(filters.since, "since", now_ms)
+    until = None if filters.until is None else parse_when(filters.until, "until", now_ms)
     if since is not None and until is not None and since >= until:
         raise Invalid(f"since ({filters.since}) is not before until ({filters.until})")
     if since is not None:

@@ -13,6 +13,7 @@ from ...errors import Conflict, NotFound
 from ...ids import memory_id
 from ..indexing import MEMORIES, reindex_around
 from ..protocols import Sealer
+from ..schema import prepare_timeline
 from ..sessions import touch_session
 from .draft import Draft, draft
 
@@ -60,6 +61,8 @@ def ingest(connection: apsw.Connection, drafts: Sequence[Draft], writer: Writer)
     topic supersedes the one that held on (type, topic).
     """
     outcome = Outcome([], [], [])
+    if any(item.type == "event" for item in drafts):
+        prepare_timeline(connection)
     for item in drafts:
         _ingest_one(connection, item, writer, outcome)
     reindex_around(connection, MEMORIES, outcome.fresh, writer.sealer)

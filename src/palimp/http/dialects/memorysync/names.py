@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ....api.tenants import ENVIRONMENTS
 from ....operations.credentials import tenant_namespace
 from .refusals import bad, unprocessable
 
@@ -19,8 +20,7 @@ __all__ = [
 ]
 
 DIALECT = "memorysync"
-PRODUCTION = "production"
-ENVIRONMENTS = (PRODUCTION, "staging", "development")
+PRODUCTION = ENVIRONMENTS[0]
 # Under this and its id a project is kept among the bindings, in the scope of its tenant.
 PROJECT_KEY = "project/"
 # No colon: `a` in staging and a tenant called `a:staging` must not share a namespace.
