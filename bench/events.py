@@ -51,7 +51,7 @@ def measure(*, quick: bool) -> list[Row]:
     """Measure appending, the text of a session, and searches, each beside its floor."""
     stores = (Store("embedded", _embedded),)
     return [
-        *(_appending(store, size, quick=quick) for store in stores for size in _BATCHES),
+        *(appending(store, size, quick=quick) for store in stores for size in _BATCHES),
         _context(2_000 if quick else _SESSION_EVENTS),
         *_searches(50_000 if quick else _SEARCHED),
     ]
@@ -82,7 +82,7 @@ def event(number: int) -> dict[str, Any]:
 # -- appending -------------------------------------------------------------------------------------
 
 
-def _appending(store: Store, size: int, *, quick: bool) -> Row:
+def appending(store: Store, size: int, *, quick: bool) -> Row:
     count = {1: 600, 100: 40, 1_000: 8}[size] // (4 if quick else 1)
     warmup = max(1, count // 10)
     batches = [
