@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import palimp
 from palimp.api.lifecycle import ListEvents
 from palimp.errors import Invalid
 
@@ -82,3 +83,22 @@ def test_annotations_say_what_they_changed(do: Any, alice: Any) -> None:
     assert actors[1] is not None
     do(alice.forget(written.id))
     assert _told(do, alice) == []
+
+
+def test_a_change_may_expect_the_metadata_it_goes_by(do: Any, alice: Any) -> None:
+    tea = do(alice.remember("Likes tea", metadata={"n": 1}))
+    plain = do(alice.remember("Likes rice"))
+    do(alice.annotate(tea, metadata={"n": 2}, expect_metadata={"n": 1}))
+    with pytest.raises(palimp.Conflict, match="others by now") as caught:
+        do(alice.annotate(tea, metadata={"n": 3}, importance=0.1, expect_metadata={"n": 1}))
+    assert caught.value.details["reason"] == "metadata"
+    found = do(alice.get(tea))
+    assert (found.metadata, found.importance) == ({"n": 2}, None)
+    do(alice.annotate(plain, metadata={"a": [1, "ä"]}, expect_metadata={}))
+    with pytest.raises(palimp.Conflict):
+        do(alice.annotate(plain, tags=["food"], expect_metadata={}))
+    do(alice.annotate(plain, tags=["food"], expect_metadata={"a": [1, "ä"]}))
+    done = do(alice.annotate_all({tea.id: {"importance": 0.2, "expect_metadata": {}}}))
+    assert [one.status for one in done.results] == ["skipped"]
+    with pytest.raises(palimp.Invalid):
+        do(alice.annotate(tea, metadata={}, expect_metadata=["n"]))

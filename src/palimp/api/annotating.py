@@ -26,11 +26,14 @@ class Annotate(Request, frozen=True, kw_only=True):
     """Change what is said about an active memory, and nothing that it says.
 
     It keeps its id and its place in the history, and supersedes nothing. What is left out stays as
-    it is; `metadata` and `tags` take the place of those that were there, `{}` and `()` of all.
+    it is; `metadata` and `tags` take the place of those that were there, `{}` and `()` of all. With
+    `expect_metadata`, which was read before, it is a `Conflict` (reason `metadata`) where they are
+    others by now: then nothing is changed.
     """
 
     id: str
     metadata: dict[str, Any] | None = None
+    expect_metadata: dict[str, Any] | None = None
     tags: tuple[str, ...] | None = None
     importance: float | None = None
     confidence: float | None = None

@@ -105,6 +105,7 @@ class AnnotationFields(TypedDict, total=False):
     """What can be said about a memory that is there; `Annotate` says what each means."""
 
     metadata: Mapping[str, Any]
+    expect_metadata: Mapping[str, Any]
     tags: Sequence[str]
     importance: float
     confidence: float

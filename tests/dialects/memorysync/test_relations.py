@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -88,6 +89,20 @@ def test_history_says_what_changed_and_who_did(house: House) -> None:
     assert [one["revision"] for one in page["revisions"]] == [1]
     assert page["total"] == 3
     refused(http.get("/memory/99/history"), 404, "NOT_FOUND")
+
+
+def test_many_signals_at_once_are_all_counted(house: House) -> None:
+    http = house.raw("crowd")
+    path = f"/memory/{added(http, 'The third lock has a new keeper.')['id']}/feedback"
+
+    def say(_: int) -> int:
+        return http.post(path, json={"signal": "positive"}).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(say, range(24))) == {200}
+    done = http.post(path, json={"signal": "negative"}).json()
+    assert done["summary"]["signal_counts"]["positive"] == 24
+    assert done["summary"]["total_signals"] == 25
 
 
 def test_feedback_moves_the_importance_within_its_bounds(house: House) -> None:

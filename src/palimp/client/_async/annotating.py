@@ -32,7 +32,8 @@ class AsyncAnnotating(AsyncReading):
 
         `metadata=` and `tags=` take the place of those that were there (`{}` and `()` of all),
         `importance=`, `confidence=` and `trust=` likewise. Raises `NotFound`, or `Conflict` where
-        it is archived or under legal hold.
+        it is archived or under legal hold, or its metadata are not `expect_metadata=`, which was
+        read before.
         """
         request = to_request(Annotate, {**fields, "id": text_id(memory)}, "annotate")
         done: Annotated = await self._write("memories.annotate", request, durability, request_id)

@@ -25,12 +25,13 @@ _JSON = ("metadata", "tags")
 class Annotation(NamedTuple):
     """Checked values by column, those that were given; metadata and tags as JSON, None where empty.
 
-    `flags` is what a policy lets stand in them.
+    `flags` is what a policy lets stand in them. `expected` are the metadata it goes by, None: any.
     """
 
     id: str
     values: dict[str, Any]
     flags: tuple[str, ...] = ()
+    expected: dict[str, Any] | None = None
 
 
 def annotation(given: Annotate, flags: tuple[str, ...] = ()) -> Annotation:
@@ -46,7 +47,11 @@ def annotation(given: Annotate, flags: tuple[str, ...] = ()) -> Annotation:
         values["tags"] = tags_text(given.tags)
     if given.metadata is not None:
         values["metadata"] = metadata_text(given.metadata) if given.metadata else None
-    return Annotation(given.id, values, flags)
+    expected = given.expect_metadata
+    if expected:
+        # Compared as it would be stored.
+        expected = decode_json(metadata_text(expected))
+    return Annotation(given.id, values, flags, expected)
 
 
 def annotate(
@@ -55,7 +60,8 @@ def annotate(
     """Write what is said about a memory, with its event; False where all of it was said already.
 
     Raises `NotFound` for what is not there, deleted memories among it, and `Conflict` for one that
-    is not active, or under legal hold: what was said about it would be gone.
+    is not active, or under legal hold: what was said about it would be gone; or whose metadata are
+    not those that are expected.
     """
     row = connection.execute(
         f"""SELECT handle, state, flags, {", ".join(_COLUMNS)} FROM __palimp_memories
@@ -75,6 +81,15 @@ def annotate(
         )
     said = dict(zip(_COLUMNS, stored, strict=True))
     said["metadata"] = _opened(said["metadata"], given.id, sealer)
+    if (
+        given.expected is not None
+        and (_value("metadata", said["metadata"]) or {}) != given.expected
+    ):
+        raise Conflict(
+            f"the metadata of memory {given.id} are others by now; read it and say it again",
+            id=given.id,
+            reason="metadata",
+        )
     changed = [name for name, value in given.values.items() if value != said[name]]
     if not changed:
         return False

@@ -16,6 +16,7 @@ from ..foreign import Reply, status_of
 from .call import Call
 from .facts import fact_of, low_value, spelled
 from .refusals import is_too_large, unprocessable
+from .rewriting import rewritten
 from .shapes import checked_metadata, checked_tags, inner, outer, shape, text_key, with_inner
 
 __all__ = ["Stored", "add", "bulk_add", "skipped", "store", "store_all"]
@@ -252,15 +253,18 @@ def _outcome(call: Call, given: MemoryInput, result: ItemResult, known: Memory |
 
 def _said_again(call: Call, known: Memory) -> None:
     """Note that something was said once more; of what is under legal hold it is not noted."""
-    kept = inner(known.metadata)
-    kept = {
-        **kept,
-        "evidence_count": kept.get("evidence_count", 0) + 1,
-        "updated_at": call.node.context.clock.now_ms(),
-    }
-    metadata = with_inner(outer(known.metadata), kept) or {}
+
+    def edit(now: Memory) -> Annotate:
+        kept = inner(now.metadata)
+        kept = {
+            **kept,
+            "evidence_count": kept.get("evidence_count", 0) + 1,
+            "updated_at": call.node.context.clock.now_ms(),
+        }
+        return Annotate(id=now.id, metadata=with_inner(outer(now.metadata), kept) or {})
+
     with suppress(Conflict, NotFound):
-        call.do("memories.annotate", Annotate(id=known.id, metadata=metadata))
+        rewritten(call, known, edit)
 
 
 def _unread(call: Call, given: MemoryInput, result: ItemResult) -> Memory:

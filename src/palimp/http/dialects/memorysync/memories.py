@@ -16,6 +16,7 @@ from .adding import add, bulk_add
 from .call import Call
 from .names import DIALECT
 from .refusals import missing, unprocessable
+from .rewriting import rewritten
 from .shapes import (
     checked_metadata,
     checked_tags,
@@ -46,9 +47,7 @@ def get(call: Call) -> Any:
 def patch(call: Call) -> Any:
     """Change what is said about a memory, and nothing that it says."""
     memory = find(call, identity(call))
-    request, _ = _edit(call, memory)
-    changed: Memory = call.do("memories.annotate", request).memory
-    return shape(changed, call)
+    return shape(rewritten(call, memory, lambda now: _edit(call, now)[0]), call)
 
 
 def batch_update(call: Call) -> Any:

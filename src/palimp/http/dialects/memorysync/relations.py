@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ....api import Memory
 from ....api.annotating import Annotate
@@ -16,6 +16,7 @@ from ..foreign import Route
 from .call import Call
 from .memories import find, found, identity
 from .refusals import missing, unprocessable
+from .rewriting import rewritten
 from .shapes import IMPORTANCE, checked_metadata, inner, outer, stamp, with_inner
 
 __all__ = ["CONTENT_TYPES", "RELATION_TYPES", "ROUTES", "relation_number", "relation_types"]
@@ -192,19 +193,15 @@ def feedback(call: Call) -> Any:
     comment = call.text("comment", required=False)
     if comment is not None and len(comment) > _COMMENT_CHARS_MAX:
         raise unprocessable(f"comment has more than {_COMMENT_CHARS_MAX:,} characters", "comment")
-    memory = find(call, identity(call))
-    kept = inner(memory.metadata)
-    said = kept.get("feedback") or {}
-    counts = {name: said.get("counts", {}).get(name, 0) for name in _SIGNALS}
-    counts[signal] += 1
-    recent = [*said.get("recent", []), signal][-_RECENT:]
-    trend = _trend(recent)
-    before = IMPORTANCE if memory.importance is None else memory.importance
-    moved = before + _SIGNALS[signal] * trend["trend_multiplier"]
-    after = round(min(max(moved, _IMPORTANCE_LEAST), _IMPORTANCE_MOST), 6)
-    kept = {**kept, "feedback": {"counts": counts, "recent": recent}}
-    metadata = with_inner(outer(memory.metadata), kept) or {}
-    call.do("memories.annotate", Annotate(id=memory.id, importance=after, metadata=metadata))
+    moved: list[_Moved] = []
+
+    def edit(now: Memory) -> Annotate:
+        # What was made of an earlier look holds no more.
+        moved[:] = [_moved(now, signal)]
+        return moved[0].change
+
+    memory = rewritten(call, find(call, identity(call)), edit)
+    before, after, counts, trend, _ = moved[0]
     return {
         "memory_id": memory.handle,
         "signal": signal,
@@ -218,6 +215,32 @@ def feedback(call: Call) -> Any:
             "trend": trend,
         },
     }
+
+
+class _Moved(NamedTuple):
+    """What one signal makes of a memory."""
+
+    before: float
+    after: float
+    counts: dict[str, int]
+    trend: dict[str, Any]
+    change: Annotate
+
+
+def _moved(memory: Memory, signal: str) -> _Moved:
+    kept = inner(memory.metadata)
+    said = kept.get("feedback") or {}
+    counts = {name: said.get("counts", {}).get(name, 0) for name in _SIGNALS}
+    counts[signal] += 1
+    recent = [*said.get("recent", []), signal][-_RECENT:]
+    trend = _trend(recent)
+    before = IMPORTANCE if memory.importance is None else memory.importance
+    moved = before + _SIGNALS[signal] * trend["trend_multiplier"]
+    after = round(min(max(moved, _IMPORTANCE_LEAST), _IMPORTANCE_MOST), 6)
+    kept = {**kept, "feedback": {"counts": counts, "recent": recent}}
+    metadata = with_inner(outer(memory.metadata), kept) or {}
+    change = Annotate(id=memory.id, importance=after, metadata=metadata)
+    return _Moved(before, after, counts, trend, change)
 
 
 def _trend(recent: list[str]) -> dict[str, Any]:
