@@ -67,7 +67,7 @@ model:  ## check the Promela models of the branch protocol (needs spin and gcc)
 
 soak:  ## the long forms of the seeded tests: schedules, kills, power cuts, takeovers, fuzzing
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
-	@SIMULATION_SCHEDULES=500000 $(BIN)/python -m pytest tests/simulation
+	@SIMULATION_SCHEDULES=500000 SIMULATION_ERASING=20000 $(BIN)/python -m pytest tests/simulation
 	@CRASH_KILLS=5000 CRASH_MERGING=300 SPOOL_KILLS=100 SPOOL_OUTAGE=60 $(BIN)/python -m pytest --timeout 0 tests/crash
 	@POWER_SEEDS=200 $(BIN)/python -m pytest --timeout 0 tests/power
 	@TAKEOVERS=1000 $(BIN)/python -m pytest --timeout 0 tests/processes/test_shared_folder.py

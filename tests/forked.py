@@ -79,9 +79,9 @@ class _Source:
 
     def close(self) -> None:
         process = self._process
-        if process is not None and process.stdin is not None:
-            process.stdin.close()
-            process.wait()
+        if process is not None:
+            # Closes the pipes, by which it ends, and waits for that.
+            process.communicate()
         with contextlib.suppress(OSError):
             self._folder.cleanup()
 

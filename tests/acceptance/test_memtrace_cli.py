@@ -17,6 +17,8 @@ from typing import IO
 import httpx
 import pytest
 
+from .. import forked
+
 pytest.importorskip("alembic", reason="alembic is not installed (pip install 'palimp[server]')")
 
 MASTER = base64.b64encode(b"m" * 32).decode()
@@ -42,8 +44,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def palimp(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "palimp", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return forked.palimp(*words, folder=Path.cwd(), environment=os.environ)
 
 
 def memtrace(*words: str) -> str:

@@ -70,7 +70,7 @@ def test_the_past_has_no_way_to_write(do: Any, client: Any, alice: Any) -> None:
     assert writes <= set(dir(alice))
     assert offered.isdisjoint(writes)
     session = {name for name in dir(past.session("s")) if not name.startswith("_")}
-    assert session == {"name", "profile", "search", "window"}
+    assert session == {"context", "name", "profile", "search", "window"}
     # Whoever builds the request by hand is told the two ways that exist.
     request = Ingest(memories=(MemoryInput(text="two"),))
     with pytest.raises(palimp.Invalid, match="fork a branch from that point, or rewind"):

@@ -170,10 +170,6 @@ def test_reads_say_how_new_they_are(do: Any, alice: Any) -> None:
     assert page.txid == done.txid
     with pytest.raises(palimp.Unavailable, match="not yet"):
         do(alice.timeline.page(min_txid=done.txid + 1))
-    with pytest.raises(palimp.Unavailable, match="not yet"):
-        do(alice.timeline.stats(min_txid=done.txid + 1))
-    with pytest.raises(palimp.Unavailable, match="not yet"):
-        do(alice.session("s").context(min_txid=done.txid + 1))
     assert do(alice.timeline.stats(consistency="cached")).count == 1
 
 

@@ -25,7 +25,7 @@ from palimp.engine.protocol import branches as branches_module
 from palimp.engine.protocol.requests import Sleep
 from palimp.errors import Internal
 
-SCHEDULES = int(os.environ.get("SIMULATION_ERASING", "2000"))
+SCHEDULES = int(os.environ.get("SIMULATION_ERASING", "1200"))
 MUTANT_SCHEDULES = 3_000
 erase_module: Any = sys.modules["palimp.engine.protocol.erase"]
 HAPPENED = "marked|removed|rewritten|collected|points cleansed|freed forks|in doubt|recovered"

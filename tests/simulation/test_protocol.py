@@ -30,7 +30,7 @@ from palimp.errors import Internal
 
 retain_module = sys.modules["palimp.engine.protocol.retain"]
 segments_module = sys.modules["palimp.engine.protocol.segments"]
-SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "8000"))
+SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "5000"))
 FIRST_SEED = int(os.environ.get("SIMULATION_FIRST_SEED", "0"))
 CHUNK = 250
 # Long ones get to history that is merged, thinned and collected.

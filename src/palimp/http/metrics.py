@@ -23,7 +23,7 @@ __all__ = ["METRICS_TYPE", "exposition", "gateway_exposition"]
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "palimp_"
 # Of a node that never had an Arc they are zero.
-_SPOOL = "arc_spool_"
+_SPOOL = ("arc_spool_events", "arc_spool_bytes", "arc_spool_parked", "arc_spool_seconds")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -129,7 +129,7 @@ def _gauges(node: Node, api: Api) -> Iterator[Family]:
         "backlog_seconds": found.backlog_seconds,
         "writes_refused": engine.pressure is not None,
         "pending_embeddings": 0 if usage is None else usage.unembedded,
-        **{name: 0.0 for name in METRICS if name.startswith(_SPOOL)},
+        **dict.fromkeys(_SPOOL, 0.0),
         **({} if node.arcs is None else node.arcs.gauges()),
     }
     for name, value in values.items():
