@@ -255,14 +255,13 @@ class Engine:
             return reached
 
     def checkpoints(self, address: Address) -> list[Checkpoint]:
-        """Return the checkpoints by txid."""
+        """Return the checkpoints by txid; those of one in the order in which they were made."""
         with self._existing(address) as branch:
             timeline = branch.timeline()
             held, times = timeline.manifest.checkpoints.items(), timeline.times()
-            return sorted(
-                (Checkpoint(name, txid, times[txid]) for name, txid in held),
-                key=lambda one: (one.txid, one.name),
-            )
+            # The manifest has them as they were made.
+            found = [Checkpoint(name, txid, times[txid]) for name, txid in held]
+            return sorted(found, key=lambda one: one.txid)
 
     def drop_checkpoint(self, address: Address, name: str) -> None:
         """Forget a name; `NotFound` where there is none."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from ..engine import Address, Boundary
-from ..errors import Invalid
+from ..errors import Invalid, NotFound
 from ..ids import random_bytes
 from .context import Context
 
@@ -33,9 +34,9 @@ def checkpoint(context: Context, address: Address, what: str) -> tuple[str, Boun
     name = f"pre_{what}_{random_bytes(_SUFFIX_BYTES).hex()}"
     made = context.engine.checkpoint(address, name)
     held = [one for one in context.engine.checkpoints(address) if is_safety(one.name)]
-    held.sort(key=lambda one: (one.txid, one.at))
     for one in held[:-_KEPT]:
-        if one.name != name:
+        # Somebody else may be at it.
+        with suppress(NotFound):
             context.engine.drop_checkpoint(address, one.name)
     return name, made
 
