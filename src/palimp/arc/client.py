@@ -17,8 +17,7 @@ import msgspec
 from ..addresses import is_self_hosted
 from ..clock import Clock
 from ..errors import Invalid, Unavailable, Unconfigured
-from ..forks import importing
-from ..version import __version__
+from ..outgoing import open_client
 from .binding import ArcBinding, ArcOptions, place_of
 from .codec import encode_rows, parse_time
 from .rows import Row
@@ -356,34 +355,18 @@ class ArcClient:
         return b"".join(pieces)
 
     def _client(self) -> httpx.Client:
-        with importing():
-            import ssl
-
-            import httpx
         parts = urlsplit(self.binding.url)
         with self._lock:
             if self._closed:
                 raise _Broken("closed", "is not spoken to any more", sent=False)
             if self._opened is None:
-                # Without TLS no certificate is looked at, and reading them takes 20 ms.
-                plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if parts.scheme == "http" else True
-                try:
-                    self._opened = httpx.Client(
-                        headers={"user-agent": f"palimp/{__version__}"},
-                        limits=httpx.Limits(
-                            max_connections=_CONNECTIONS_MAX,
-                            max_keepalive_connections=_CONNECTIONS_IDLE_MAX,
-                            keepalive_expiry=_IDLE_SECONDS,
-                        ),
-                        trust_env=not is_self_hosted(parts.hostname or ""),
-                        verify=plain,
-                        follow_redirects=False,
-                    )
-                except (ValueError, ImportError, OSError) as error:
-                    raise Unconfigured(
-                        "the surroundings do not allow connections: correct the variables of "
-                        f"proxies and certificates ({type(error).__name__})"
-                    ) from None
+                self._opened = open_client(
+                    tls=parts.scheme != "http",
+                    direct=is_self_hosted(parts.hostname or ""),
+                    connections=_CONNECTIONS_MAX,
+                    idle=_CONNECTIONS_IDLE_MAX,
+                    idle_seconds=_IDLE_SECONDS,
+                )
             return self._opened
 
 

@@ -17,8 +17,7 @@ import msgspec
 from ..addresses import is_self_hosted
 from ..clock import Clock
 from ..errors import Invalid, Unavailable, Unconfigured
-from ..forks import importing
-from ..version import __version__
+from ..outgoing import open_client
 
 if TYPE_CHECKING:
     import httpx
@@ -167,33 +166,17 @@ class Exchange:
         raise self._no(response, content)
 
     def _client(self) -> httpx.Client:
-        with importing():
-            import ssl
-
-            import httpx
         with self._lock:
             if self._closed:
                 raise _closed()
             if self._opened is None:
-                try:
-                    self._opened = httpx.Client(
-                        headers={"user-agent": f"palimp/{__version__}"},
-                        timeout=httpx.Timeout(
-                            self._timeout, connect=min(self._timeout, CONNECT_SECONDS_MAX)
-                        ),
-                        limits=httpx.Limits(
-                            max_connections=_CONNECTIONS_MAX, keepalive_expiry=30.0
-                        ),
-                        trust_env=not self._direct,
-                        # Without TLS no certificate is looked at, and reading them takes 20 ms.
-                        verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if self._plain else True,
-                        follow_redirects=False,
-                    )
-                except (ValueError, ImportError, OSError) as error:
-                    raise Unconfigured(
-                        "the surroundings do not allow connections: correct the variables of "
-                        f"proxies and certificates ({type(error).__name__})"
-                    ) from None
+                self._opened = open_client(
+                    tls=not self._plain,
+                    direct=self._direct,
+                    connections=_CONNECTIONS_MAX,
+                    timeout=self._timeout,
+                    connect_timeout=min(self._timeout, CONNECT_SECONDS_MAX),
+                )
             return self._opened
 
     @staticmethod
