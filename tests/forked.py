@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PALIMP_")}
 _MAIN = "from palimp.cli import main; main()"
 _PRELOADED = "palimp.cli.main", "palimp.client.transports.folder", "palimp.operations.dispatch"
+# Of extras that may be hidden, and what else commands import late.
+_PERHAPS = "sqlalchemy", "alembic.migration", "cryptography.hazmat.primitives.ciphers.aead"
 _SECONDS = 120.0
 
 
@@ -151,6 +153,9 @@ def _serve() -> None:
     hide()
     for name in _PRELOADED:
         importlib.import_module(name)
+    for name in _PERHAPS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     asks, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     while line := asks.readline():
         asked = json.loads(line)
