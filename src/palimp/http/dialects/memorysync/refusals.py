@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from ....api.answers import Answer
-from ....errors import Conflict, Denied, Error, Invalid, NotFound
+from ....errors import Error, Invalid
 from ..foreign import detail, status_of, wrong
+from ..refusing import conflict, forbidden, missing, unauthorized
 
 __all__ = [
     "bad",
@@ -80,26 +81,6 @@ def too_large(what: str, size: int, most: int) -> Invalid:
         _TOO_LARGE,
         fields=[{"field": what, "size": size, "limit": most}],
     )
-
-
-def missing(message: str) -> NotFound:
-    """Return the error of what is not there (404)."""
-    return NotFound(message)
-
-
-def conflict(message: str) -> Conflict:
-    """Return the error of what the state of something does not let happen (409)."""
-    return Conflict(message)
-
-
-def unauthorized(message: str) -> Denied:
-    """Return the error of a credential that is none (401)."""
-    return Denied(message, code="unauthorized")
-
-
-def forbidden(message: str) -> Denied:
-    """Return the error of what this caller may not (403)."""
-    return Denied(message)
 
 
 def is_too_large(error: Error) -> bool:

@@ -6,8 +6,9 @@ import msgspec
 
 from ....api.answers import Answer
 from ....api.wire import JSON_TYPE
-from ....errors import Conflict, Denied, Error, Invalid, NotFound
+from ....errors import Error, Invalid
 from ..foreign import Asked, detail, wrong
+from ..refusing import conflict, forbidden, missing, unauthorized
 
 __all__ = ["bad", "conflict", "failed", "forbidden", "missing", "refusal", "unauthorized"]
 
@@ -38,23 +39,3 @@ def bad(message: str) -> Invalid:
 def failed(message: str) -> Invalid:
     """Return the error of a batch, which that system answers as a fault of its own (500)."""
     return wrong(message, _FAILED)
-
-
-def missing(message: str) -> NotFound:
-    """Return the error of what is not there (404)."""
-    return NotFound(message)
-
-
-def conflict(message: str) -> Conflict:
-    """Return the error of what is there already (409)."""
-    return Conflict(message)
-
-
-def unauthorized(message: str) -> Denied:
-    """Return the error of a key that is none (401)."""
-    return Denied(message, code="unauthorized")
-
-
-def forbidden(message: str) -> Denied:
-    """Return the error of what this key may not (403)."""
-    return Denied(message)
