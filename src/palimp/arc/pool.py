@@ -171,6 +171,10 @@ class ArcPool:
             return []
         return self._spool.parked(org, min(limit, _PARKED_MAX), after)
 
+    def count_parked(self, org: str) -> int:
+        """Return how many events of an organisation Arc refused."""
+        return 0 if self._spool is None else self._spool.count_parked(org)
+
     def retry_parked(self, org: str, ids: Collection[int] | None = None) -> int:
         """Send parked events again, these or all of an organisation; return how many."""
         if self._spool is None or self._drain is None:

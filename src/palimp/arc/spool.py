@@ -217,6 +217,10 @@ class Spool:
             ).fetchall()
         return [Parked(i, o, row_event(_row(p)), e or "", s or 0) for i, o, p, e, s in found]
 
+    def count_parked(self, org: str) -> int:
+        """Return how many rows of an organisation are parked."""
+        return self._number("SELECT count(*) FROM rows WHERE org = ? AND state = 'parked'", (org,))
+
     def last_id(self, org: str) -> int:
         """Return the number of the last row of an organisation that is on its way; 0 for none."""
         return self._number(

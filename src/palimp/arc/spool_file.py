@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import apsw
@@ -50,8 +50,9 @@ CREATE UNIQUE INDEX imported_by_time ON imported (org, at_us);
 
 def open_spool(path: Path, now_ms: int) -> apsw.Connection:
     """Open the spool's file, or make it; `Internal` where a newer release made it."""
-    db = apsw.Connection(str(path), flags=_FLAGS)
-    try:
+    with ExitStack() as undo:
+        db = apsw.Connection(str(path), flags=_FLAGS)
+        undo.callback(db.close)
         # Nobody else may drain what is ours: the lock is kept until the file is closed.
         db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -71,9 +72,8 @@ def open_spool(path: Path, now_ms: int) -> apsw.Connection:
         # Whoever sent these is gone; Arc may still be at it.
         db.execute("UPDATE rows SET since_ms = ? WHERE state = 'sending'", (now_ms,))
         db.execute("COMMIT")
-    except BaseException:
-        db.close()
-        raise
+        # From here on it is the caller's.
+        undo.pop_all()
     return db
 
 

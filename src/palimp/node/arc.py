@@ -36,7 +36,6 @@ _STOP_SECONDS = 5.0
 # As the namespaces of organisations begin; who has another asks nobody.
 _NAMES = ("x-mt_3a", "mt-")
 _SPOOL = Path("spool") / "arc.db"
-_PAGE = 1_000
 
 
 class _Known(NamedTuple):
@@ -164,10 +163,7 @@ class Arcs:
         pool = self._spooled()
         if pool is None:
             return 0, 0, None
-        parked, after = 0, 0
-        while page := pool.parked(org, limit=_PAGE, after=after):
-            parked, after = parked + len(page), page[-1].id
-        return pool.pending().get(org, 0), parked, pool.health().get(org)
+        return pool.pending().get(org, 0), pool.count_parked(org), pool.health().get(org)
 
     def parked(self, org: str, after: int, limit: int) -> list[ParkedEvent]:
         """Return parked events with higher ids than `after`, by id."""

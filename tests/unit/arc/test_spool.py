@@ -229,7 +229,8 @@ def test_parked_rows_can_be_seen_retried_and_dropped(spool: Spool, clock: Manual
     assert first.parked_ms == clock.now_ms()
     assert spool.parked(None, 1, first.id) == [second]
     assert spool.parked("p", 10, 0) == []
-    assert spool.gauges().parked == 3
+    assert spool.gauges().parked == spool.count_parked("o") == 3
+    assert spool.count_parked("p") == 0
     assert texts(spool) == ["3"]
     assert spool.retry("p", None) == 0
     assert spool.retry("o", [first.id, taken[3].id]) == 1

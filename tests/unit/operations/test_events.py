@@ -150,3 +150,16 @@ def test_it_has_no_earlier_states(world: World) -> None:
     past = msgspec.structs.replace(HERE, at="before")
     with pytest.raises(palimp.Invalid, match="which has no earlier states"):
         world.call("timeline.list", ListTimeline(), past)
+
+
+def test_every_read_waits_for_what_it_is_to_hold(tmp_path: Path) -> None:
+    with palimp.open(tmp_path / "m", embed_provider="none") as mem:
+        alice = mem.profile("alice")
+        done = alice.timeline.append("ann", "hello", session="s")
+        txid = alice.timeline.stats().txid
+        assert done.event is not None
+        assert txid is not None
+        for read in (alice.timeline.page, alice.timeline.stats, alice.session("s").context):
+            read(min_txid=txid)
+            with pytest.raises(palimp.Unavailable, match="not yet"):
+                read(min_txid=txid + 1)
