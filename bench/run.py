@@ -29,7 +29,7 @@ for name in [name for name in os.environ if name.startswith("PALIMP_")]:
 _NAMES = (
     *("install", "startup", "ingest", "recall", "engine", "visitors", "web", "agents", "flood"),
     *("reembed", "lifecycle", "erasure", "merging", "governance", "memorysync_client"),
-    *("imports", "events", "arc"),
+    *("imports", "events", "arc", "journal"),
     *("cues", "embedders", "supersession"),
     "encryption",
     *("store_requests", "placement", "cluster", "failover"),

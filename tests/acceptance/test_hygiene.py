@@ -170,6 +170,7 @@ GOOD = [
     Call("keys.reencrypt", f"{MEMORY}/keys/reencrypt", {"limit": 10}),
     Call("keys.retire", "/v1/namespaces/acme/keys/retire", {"force": True}),
     Call("keys.retire_masters", "/v1/keys/retire", {}),
+    Call("catalog.recover", "/v1/catalog/recover", {}),
     # What removes.
     Call("documents.delete", f"{DB}/docs/{NAME}/delete", {"filter": {"_id": MARK}}),
     Call("documents.drop", f"{DB}/docs/{NAME}"),

@@ -246,6 +246,34 @@ def test_the_first_start_makes_a_key_and_commands_work_while_it_serves(folder: P
         assert not KEY.search("".join(logged))
 
 
+def test_who_loses_the_database_of_the_catalog_loses_no_key(folder: Path) -> None:
+    (folder / "memtrace.toml").write_text('[server]\nhost = "127.0.0.1"\nport = 0\n')
+    org = make_org()
+    place = ("--url", NOWHERE, "--database", "memory", "--api-key", "arc-key-0123")
+    revoked, held = (
+        memtrace("key", "create", "--org", org, "--name", name).splitlines()[1]
+        for name in ("old", "app")
+    )
+    listed = memtrace("key", "list", "--org", org).splitlines()
+    [old] = [line.split()[0] for line in listed if " old " in f"{line} "]
+    memtrace("key", "revoke", old)
+    memtrace("org", "add-arc", org, *place)
+    before = memtrace("org", "list"), memtrace("org", "show-arc", org)
+    gone = list((folder / "data" / "memtrace").glob("catalog.db*"))
+    assert gone
+    for one in gone:
+        one.unlink()
+    with serving("serve") as (port, logged, _):
+        # Nobody is let in as the first, and no new key is made: those that were hold.
+        assert "was new: it has" in "".join(logged)
+        assert not KEY.search("".join(logged))
+        api = f"http://127.0.0.1:{port}/api/v1/agents"
+        for secret, status in ((None, 401), (revoked, 401), (held, 200)):
+            headers = {} if secret is None else {"x-api-key": secret}
+            assert httpx.get(api, headers=headers).status_code == status
+    assert (memtrace("org", "list"), memtrace("org", "show-arc", org)) == before
+
+
 def test_where_no_key_is_wanted_none_is_made_and_the_default_organisation_is_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

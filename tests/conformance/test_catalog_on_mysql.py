@@ -12,8 +12,9 @@ import pytest
 
 from palimp.catalog import Batch, Counts, open_catalog, start_catalog
 from palimp.clock import Clock, ManualClock
-from palimp.errors import Invalid, Unavailable
+from palimp.errors import Internal, Invalid, Unavailable
 from palimp.node import Node, load_settings
+from palimp.store import VolatileStore
 
 from .catalog_backends import MariaDB, mariadb
 
@@ -25,8 +26,10 @@ pytest.importorskip(
 
 from sqlalchemy import event, inspect, select, text
 
+from palimp.catalog.binding_tables import SqlBindings
+from palimp.catalog.journal import Journal
 from palimp.catalog.key_rows import CredentialRow
-from palimp.catalog.key_tables import SqlBindings, SqlCredentials
+from palimp.catalog.key_tables import SqlCredentials, bring_credentials
 
 
 def batch(number: int, writes: int) -> Batch:
@@ -59,7 +62,7 @@ def test_a_database_that_is_not_there_is_made_if_that_may_be(mariadb: MariaDB) -
 
 def test_a_server_that_is_killed_comes_back(mariadb: MariaDB) -> None:
     catalog = start_catalog(mariadb.database(), Clock())
-    bindings = SqlBindings(catalog)
+    bindings = SqlBindings(catalog, Journal(VolatileStore()))
     catalog.record(batch(1, 2))
     assert bindings.put("memoria", "", "k", "1") == 1
     mariadb.kill()
@@ -164,14 +167,15 @@ def shape(catalog: Any) -> dict[str, Any]:
 
 def test_names_are_compared_by_their_letters_and_kept_whole(mariadb: MariaDB) -> None:
     catalog = start_catalog(mariadb.database(), Clock())
-    kept = SqlCredentials(catalog)
+    kept = SqlCredentials(catalog, Journal(VolatileStore()))
     for number, name in enumerate(("a", "A", "\u00e4")):
         row = CredentialRow(name, "memoria", "bob", "n", "sk-", f"h{number}", "{}", 1)
-        kept.add(row)
+        with catalog.changing() as connection:
+            bring_credentials(catalog, connection, [row])
         assert kept.get(name) == row
     with pytest.raises(Unavailable, match="Data too long"):
         kept.add(CredentialRow("b", "memoria", "x" * 300, "n", "sk-", "h9", "{}", 1))
-    with pytest.raises(Unavailable, match="Duplicate entry"):
+    with pytest.raises(Internal, match="the hash of key c is that of another"):
         kept.add(CredentialRow("c", "memoria", "bob", "n", "sk-", "h0", "{}", 1))
     catalog.close()
 
@@ -197,7 +201,7 @@ def test_the_clock_of_the_database_is_in_utc_whatever_its_zone(mariadb: MariaDB)
 
 def test_a_deadlock_is_said_and_what_it_ended_may_be_sent_again(mariadb: MariaDB) -> None:
     catalog = start_catalog(mariadb.database(), Clock())
-    bindings = SqlBindings(catalog)
+    bindings = SqlBindings(catalog, Journal(VolatileStore()))
     for key in ("a", "b"):
         bindings.put("memoria", "", key, "1")
     barrier, failed = threading.Barrier(2), list[Unavailable]()

@@ -13,6 +13,7 @@ import pytest
 from palimp.catalog import open_catalog
 from palimp.clock import Clock, ManualClock
 from palimp.errors import Invalid, NotFound, Unconfigured
+from palimp.store import VolatileStore
 
 from .catalog_backends import mariadb, postgres, url
 
@@ -22,8 +23,10 @@ pytest.importorskip(
     "sqlalchemy", reason="sqlalchemy is not installed (pip install 'palimp[server]')"
 )
 
+from palimp.catalog.binding_tables import SqlBindings, SqlNotes
+from palimp.catalog.journal import Journal
 from palimp.catalog.key_rows import CredentialRow
-from palimp.catalog.key_tables import SqlBindings, SqlCredentials
+from palimp.catalog.key_tables import SqlCredentials
 from palimp.operations.credentials import Credentials
 
 # The second differs from the first by what many an order of letters passes over.
@@ -39,7 +42,7 @@ def catalog(url: str) -> Iterator[Any]:
 
 @pytest.fixture
 def table(catalog: Any) -> SqlCredentials:
-    return SqlCredentials(catalog)
+    return SqlCredentials(catalog, Journal(VolatileStore()))
 
 
 def row(identity: str, **more: Any) -> CredentialRow:
@@ -92,7 +95,8 @@ def test_a_revoked_one_is_found_by_nothing_but_that_there_was_one(table: SqlCred
 
 def test_one_is_replaced_by_one_of_those_that_come_at_once(url: str) -> None:
     catalogs = [open_catalog(url, Clock()) for _ in range(4)]
-    tables = [SqlCredentials(catalog) for catalog in catalogs]
+    journal = Journal(VolatileStore())
+    tables = [SqlCredentials(catalog, journal) for catalog in catalogs]
     tables[0].add(row("a"))
     barrier, done = threading.Barrier(4), list[bool]()
 
@@ -177,7 +181,7 @@ def test_what_expires_is_not_found_also_where_it_was_read_before(table: SqlCrede
 
 @pytest.mark.parametrize("wrong", ["", "sk-", f"sk-{2:032x}", f"{1:035x}", f"sk-{1:033x}"])
 def test_what_is_no_key_is_not_found(catalog: Any, wrong: str) -> None:
-    credentials = known(SqlCredentials(catalog), Clock())
+    credentials = known(SqlCredentials(catalog, Journal(VolatileStore())), Clock())
     assert not credentials.any("memoria")
     assert shown(credentials) != wrong
     assert credentials.any("memoria")
@@ -220,12 +224,16 @@ def test_uses_are_written_with_others_and_at_the_end(table: SqlCredentials) -> N
 # -- what dialects keep -------------------------------------------------------------------------
 
 
-@pytest.fixture
-def bindings(catalog: Any) -> SqlBindings:
-    return SqlBindings(catalog)
+def kept(kind: str, catalog: Any, store: VolatileStore) -> Any:
+    return SqlNotes(catalog) if kind == "notes" else SqlBindings(catalog, Journal(store))
 
 
-def test_a_binding_has_a_version_that_rises_and_is_changed_by_it(bindings: SqlBindings) -> None:
+@pytest.fixture(params=["bindings", "notes"])
+def bindings(request: pytest.FixtureRequest, catalog: Any) -> Any:
+    return kept(request.param, catalog, VolatileStore())
+
+
+def test_a_binding_has_a_version_that_rises_and_is_changed_by_it(bindings: Any) -> None:
     of = ("memoria", "bob", "branch")
     assert bindings.get(*of) is None
     assert bindings.put(*of, '"trial"', expect=1) is None
@@ -238,10 +246,14 @@ def test_a_binding_has_a_version_that_rises_and_is_changed_by_it(bindings: SqlBi
     assert not bindings.delete(*of, expect=2)
     assert bindings.delete(*of, expect=3)
     assert not bindings.delete(*of)
-    assert bindings.put(*of, '"main"', expect=0) == 1
+    assert bindings.get(*of) is None
+    assert bindings.list(*of[:2]) == []
+    assert bindings.put(*of, '"main"', expect=3) is None
+    again = bindings.put(*of, '"main"', expect=0)
+    assert bindings.get(*of) == ("branch", '"main"', again)
 
 
-def test_scopes_and_keys_are_what_they_are_to_the_byte(bindings: SqlBindings) -> None:
+def test_scopes_and_keys_are_what_they_are_to_the_byte(bindings: Any) -> None:
     for number, name in enumerate(NAMES):
         assert bindings.put("memoria", name, "k", str(number), expect=0) == 1, name
         assert bindings.put("memoria", "", name, str(number), expect=0) == 1, name
@@ -258,13 +270,15 @@ def test_scopes_and_keys_are_what_they_are_to_the_byte(bindings: SqlBindings) ->
     assert [one.key for one in rest] == in_order[2:4]
 
 
-def test_of_many_that_count_at_once_none_is_lost(url: str) -> None:
+@pytest.mark.parametrize("kind", ["bindings", "notes"])
+def test_of_many_that_count_at_once_none_is_lost(url: str, kind: str) -> None:
+    store = VolatileStore()
     catalogs = [open_catalog(url, Clock()) for _ in range(4)]
     catalogs[0].prepare()
     barrier = threading.Barrier(4)
 
     def count(number: int) -> None:
-        mine = SqlBindings(catalogs[number])
+        mine = kept(kind, catalogs[number], store)
         barrier.wait(30)
         for _ in range(5):
             while True:
@@ -278,7 +292,7 @@ def test_of_many_that_count_at_once_none_is_lost(url: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert SqlBindings(catalogs[0]).get("memoria", "", "n") == ("n", "20", 20)
+    assert kept(kind, catalogs[0], store).get("memoria", "", "n") == ("n", "20", 20)
     for catalog in catalogs:
         catalog.close()
 
@@ -286,7 +300,7 @@ def test_of_many_that_count_at_once_none_is_lost(url: str) -> None:
 @pytest.mark.parametrize("wrong", ["a\0b", "x" * 513, "\ud800"])
 def test_what_a_database_could_not_keep_is_refused(wrong: str, tmp_path: Path) -> None:
     catalog = open_catalog(f"sqlite:///{tmp_path}/catalog.db", Clock())
-    bindings = SqlBindings(catalog)
+    bindings = SqlBindings(catalog, Journal(VolatileStore()))
     with pytest.raises(Invalid, match="of a binding has"):
         bindings.put("memoria", wrong, "k", "1")
     with pytest.raises(Invalid, match="of a binding has"):

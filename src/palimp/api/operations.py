@@ -13,6 +13,7 @@ from . import (
     ask,
     audit,
     branches,
+    catalog,
     clusters,
     compare,
     control,
@@ -52,6 +53,6 @@ _ROOMS = (
     memories, annotating, scores, stats, feedback, lifecycle, governance, relations, clusters,
     recall, ask, sessions, events, extraction, documents, kv, vectors, sql, branches, compare,
     erasure, subject, profiles, control, usage, policy, audit, embed, keys, tasks, credentials,
-    tenants, arcs, plugins,
+    tenants, arcs, catalog, plugins,
 )  # fmt: skip
 OPERATIONS: dict[str, Operation] = {row.name: row for room in _ROOMS for row in room.ROWS}

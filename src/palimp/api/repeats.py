@@ -73,6 +73,7 @@ WITHOUT_ID = {"checkpoints.create", "databases.create", "embed.reembed", "mainta
 # A token that nobody saw is one too many, and harms nobody.
 WITHOUT_ID |= {"tokens.mint_database", "tokens.mint_namespace"}
 WITHOUT_ID |= {"credentials.create", "tenants.create"}
+WITHOUT_ID |= {"catalog.recover"}
 WITHOUT_ID |= {"arc.bind", "arc.retry", "arc.drop"}
 WITHOUT_ID |= {"policy.set_namespace", "policy.set_profile"}
 WITHOUT_ID |= {"erasures.run", "erasures.cancel"}

@@ -1,4 +1,4 @@
-"""The operator's indexes in SQL: which databases there are, and what was used of them by day.
+"""The operator's indexes in SQL: which databases there are, what was used of them, whose keys hold.
 
 The catalog is written after the object store and is a hint to its readers; no operation on data
 needs it. Its parts are the extra `server`, imported when a catalog is opened.

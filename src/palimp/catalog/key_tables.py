@@ -1,52 +1,82 @@
-"""Keys of other systems' clients, and their bindings, in the catalog's database."""
+"""Keys of other systems' clients in the catalog's database, and before it in its journal."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, func, select, tuple_, update
 
-from ..errors import Invalid
-from .coordination import now_of
-from .key_rows import Binding, CredentialRow
-from .tables import BINDINGS, CREDENTIALS
+from ..errors import Internal
+from .key_rows import CredentialRow
+from .tables import CREDENTIALS
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
+    from .journal import Journal
     from .sql_catalog import SqlCatalog
 
-__all__ = ["SqlBindings", "SqlCredentials"]
-
-_SCOPE_BYTES_MAX = 512
-_KEY_BYTES_MAX = 256
-_VALUE_BYTES_MAX = 1 << 20
+__all__ = ["SqlCredentials", "bring_credentials"]
 
 
 class SqlCredentials:
-    """Keeps keys in a catalog; `key_rows.CredentialTable`. Thread-safe, as the catalog is."""
+    """Keeps keys in a catalog; `key_rows.CredentialTable`. Thread-safe, as the catalog is.
 
-    def __init__(self, catalog: SqlCatalog) -> None:
+    A change is in the journal before it is in the catalog, which is what is read. Where one was
+    interrupted in between, whoever changes that key next brings the catalog to it.
+    """
+
+    def __init__(self, catalog: SqlCatalog, journal: Journal) -> None:
         self._catalog = catalog
+        self._journal = journal
 
     def add(self, row: CredentialRow) -> None:
         """Keep a new one."""
-        with self._catalog.changing() as connection:
-            connection.execute(insert(CREDENTIALS).values(**row._asdict()))
+        # A catalog that is down is told of before there is a key that nobody knows.
+        self._row(row.id)
+        self._journal.change_credential(row.id, lambda old: row if old is None else None)
+        self._bring(row)
 
     def replace(self, old: str, row: CredentialRow) -> bool:
         """Keep a new one and revoke the old, both or neither; False where that is not there."""
-        with self._catalog.changing() as connection:
-            done = connection.execute(_revoking(old, row.created_at))
-            if done.rowcount == 0:
-                return False
-            connection.execute(insert(CREDENTIALS).values(**row._asdict()))
-            return True
+        done = False
+
+        def change(kept: CredentialRow | None) -> CredentialRow | None:
+            nonlocal done
+            now = self._now(old, kept)
+            done = now is not None and now.revoked_at is None
+            return now._replace(revoked_at=row.created_at) if now is not None and done else None
+
+        found = self._journal.succeed(old, change, row)
+        self._bring(*(one for one in (found, row if done else None) if one is not None))
+        return done
 
     def revoke(self, credential: str, at: int) -> bool:
         """Let one hold no more; False where it is not there."""
-        with self._catalog.changing() as connection:
-            return connection.execute(_revoking(credential, at)).rowcount == 1
+        done = False
+
+        def change(kept: CredentialRow | None) -> CredentialRow | None:
+            nonlocal done
+            now = self._now(credential, kept)
+            done = now is not None and now.revoked_at is None
+            return now._replace(revoked_at=at) if now is not None and done else None
+
+        found = self._journal.change_credential(credential, change)
+        if found is not None:
+            self._bring(found)
+        return done
+
+    def rehash(self, credential: str, new: str) -> None:
+        """Keep another hash of one."""
+
+        def change(kept: CredentialRow | None) -> CredentialRow | None:
+            now = self._now(credential, kept)
+            return None if now is None or now.hash == new else now._replace(hash=new)
+
+        found = self._journal.change_credential(credential, change)
+        if found is not None:
+            self._bring(found)
 
     def get(self, credential: str) -> CredentialRow | None:
         """Return one by its id."""
@@ -55,12 +85,6 @@ class SqlCredentials:
     def find(self, dialect: str, hashes: list[str]) -> CredentialRow | None:
         """Return the one that has one of these hashes."""
         return self._one(CREDENTIALS.c.dialect == dialect, CREDENTIALS.c.hash.in_(hashes))
-
-    def rehash(self, credential: str, new: str) -> None:
-        """Keep another hash of one."""
-        changed = update(CREDENTIALS).where(CREDENTIALS.c.id == credential)
-        with self._catalog.changing() as connection:
-            connection.execute(changed.values(hash=new))
 
     def was_revoked(self, dialect: str, hashes: list[str]) -> bool:
         """Whether one that has one of these hashes was revoked."""
@@ -115,94 +139,44 @@ class SqlCredentials:
             row = connection.execute(query).one_or_none()
         return None if row is None else CredentialRow(*row)
 
-
-class SqlBindings:
-    """Keeps bindings in a catalog; `key_rows.BindingTable`. Thread-safe, as the catalog is."""
-
-    def __init__(self, catalog: SqlCatalog) -> None:
-        self._catalog = catalog
-        self._now = now_of(catalog)
-
-    def get(self, dialect: str, scope: str, key: str) -> Binding | None:
-        """Return what is kept under a key."""
-        query = select(*_BINDING).where(*_named(dialect, scope, key))
+    def _row(self, credential: str) -> CredentialRow | None:
+        """Return one as the catalog has it, also one that was revoked."""
+        query = select(*_COLUMNS).where(CREDENTIALS.c.id == credential)
         with self._catalog.changing() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else Binding(*row)
+        return None if row is None else CredentialRow(*row)
 
-    def put(
-        self, dialect: str, scope: str, key: str, value: str, expect: int | None = None
-    ) -> int | None:
-        """Keep a value and return its version; None, and nothing changed, where `expect` is wrong.
+    def _now(self, credential: str, kept: CredentialRow | None) -> CredentialRow | None:
+        """Return what one is: what an older release wrote is in the catalog only."""
+        row = self._row(credential)
+        if kept is None or row is None:
+            return kept or row
+        return kept._replace(revoked_at=row.revoked_at) if kept.revoked_at is None else kept
 
-        `expect` is the version it has to have now: 0 where there must be none; None takes any.
-        """
-        _check_size(value, "a binding", 0, _VALUE_BYTES_MAX)
-        where = _named(dialect, scope, key)
-        named = {"dialect": dialect, "scope": scope, "key": key}
-        new = {**named, "value": value, "version": 1, "updated_at": self._now}
-        query = select(BINDINGS.c.version).where(*where)
-        changed = update(BINDINGS).where(*where)
-        if expect is not None:
-            changed = changed.where(BINDINGS.c.version == expect)
-        values = {"value": value, "version": BINDINGS.c.version + 1, "updated_at": self._now}
-        while True:
-            with self._catalog.changing() as connection:
-                # An insert that meets a row locks it: only where there seems to be none.
-                if expect != 0 and connection.execute(changed.values(**values)).rowcount:
-                    version: int = connection.execute(query).scalar_one()
-                    return version
-                if not expect and self._catalog.inserts.new(connection, BINDINGS, new):
-                    return 1
-            if expect is not None:
-                return None
-
-    def list(
-        self, dialect: str, scope: str, prefix: str = "", after: str = "", limit: int = 1_000
-    ) -> list[Binding]:
-        """Return those whose keys begin with `prefix` and come after `after`, in their order."""
-        query = select(*_BINDING).where(*_within(dialect, scope), BINDINGS.c.key > after)
-        if prefix:
-            # There they are bytes, and counted so.
-            size = len(prefix.encode() if self._catalog.dialect == "mysql" else prefix)
-            query = query.where(func.substr(BINDINGS.c.key, 1, size) == prefix)
+    def _bring(self, *rows: CredentialRow) -> None:
         with self._catalog.changing() as connection:
-            rows = connection.execute(query.order_by(BINDINGS.c.key).limit(limit))
-            return [Binding(*row) for row in rows]
+            bring_credentials(self._catalog, connection, rows)
 
-    def delete(self, dialect: str, scope: str, key: str, expect: int | None = None) -> bool:
-        """Remove a key, if it has the version `expect`; whether it was removed."""
-        gone = delete(BINDINGS).where(*_named(dialect, scope, key))
-        if expect is not None:
-            gone = gone.where(BINDINGS.c.version == expect)
-        with self._catalog.changing() as connection:
-            return connection.execute(gone).rowcount == 1
+
+def bring_credentials(
+    catalog: SqlCatalog, connection: Connection, rows: Sequence[CredentialRow]
+) -> None:
+    """Have keys in the catalog as the journal has them; what was revoked there stays revoked."""
+    # In one order everywhere: two nodes that wait for each other's rows are a deadlock.
+    for row in sorted(rows, key=lambda one: one.id):
+        changed = _changed(row)
+        if connection.execute(changed).rowcount:
+            continue
+        # Not an upsert: on MySQL it would change whichever row has that hash.
+        new = catalog.inserts.new(connection, CREDENTIALS, row._asdict())
+        if not new and not connection.execute(changed).rowcount:
+            raise Internal(f"the hash of key {row.id} is that of another key")
+
+
+def _changed(row: CredentialRow) -> Any:
+    revoked = func.coalesce(CREDENTIALS.c.revoked_at, row.revoked_at)
+    held = update(CREDENTIALS).where(CREDENTIALS.c.id == row.id)
+    return held.values(hash=row.hash, revoked_at=revoked)
 
 
 _COLUMNS = tuple(CREDENTIALS.c[name] for name in CredentialRow._fields)
-_BINDING = tuple(BINDINGS.c[name] for name in Binding._fields)
-
-
-def _revoking(credential: str, at: int) -> Any:
-    held = CREDENTIALS.c.id == credential, CREDENTIALS.c.revoked_at.is_(None)
-    return update(CREDENTIALS).where(*held).values(revoked_at=at)
-
-
-def _named(dialect: str, scope: str, key: str) -> tuple[ColumnElement[bool], ...]:
-    _check_size(key, "the key of a binding", 1, _KEY_BYTES_MAX)
-    return *_within(dialect, scope), BINDINGS.c.key == key
-
-
-def _within(dialect: str, scope: str) -> tuple[ColumnElement[bool], ...]:
-    _check_size(scope, "the scope of a binding", 0, _SCOPE_BYTES_MAX)
-    return BINDINGS.c.dialect == dialect, BINDINGS.c.scope == scope
-
-
-def _check_size(text: str, what: str, least: int, most: int) -> None:
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError:
-        raise Invalid(f"{what} has half a surrogate pair, which no UTF-8 text can hold") from None
-    # PostgreSQL has no room for a null character.
-    if not least <= size <= most or "\0" in text:
-        raise Invalid(f"{what} has {size:,} bytes; {least:,} to {most:,} fit, without a null")

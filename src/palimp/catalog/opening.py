@@ -13,6 +13,7 @@ from ..errors import Invalid, Unavailable, Unconfigured
 from ..observe import logger
 
 if TYPE_CHECKING:
+    from .journal import Journal
     from .sql_catalog import SqlCatalog
 
 __all__ = ["default_url", "open_catalog", "start_catalog"]
@@ -63,16 +64,19 @@ def open_catalog(url: str, clock: Clock) -> SqlCatalog:
     return SqlCatalog.on_postgresql(url, clock)
 
 
-def start_catalog(url: str, clock: Clock, store: str | None = None) -> SqlCatalog:
+def start_catalog(
+    url: str, clock: Clock, store: str | None = None, journal: Journal | None = None
+) -> SqlCatalog:
     """Return the catalog at a URL with its tables made and migrated, or one that is down.
 
     That one is tried again with each use: a node starts without its catalog. It is that of the
-    object store with the id `store` from then on. Raises as `open_catalog`, `Invalid` where it is
-    another store's, and `Unavailable` with reason `format` where a newer release migrated it.
+    object store with the id `store` from then on; a new one has all that `journal` has. Raises as
+    `open_catalog`, `Invalid` where it is another store's, and `Unavailable` with reason `format`
+    where a newer release migrated it.
     """
     catalog = open_catalog(url, clock)
     if store is not None:
-        catalog.bind(store)
+        catalog.bind(store, journal)
     try:
         catalog.prepare()
     except Invalid:

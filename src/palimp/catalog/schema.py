@@ -16,7 +16,7 @@ from .tables import VERSION_TABLE
 __all__ = ["REVISIONS", "migrate"]
 
 # Every migration, oldest first. Alembic takes 0.2 s to import, which only who migrates pays.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 _SCRIPTS = Path(__file__).parent / "migrations"
 _LOCK = int.from_bytes(b"palimp", "big")
 # A lock of MySQL is the server's, not the database's.

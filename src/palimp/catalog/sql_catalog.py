@@ -30,6 +30,8 @@ from ..clock import Clock, format_ms
 from ..errors import Invalid, Unavailable
 from .faults import catalog_faults
 from .inserting import Inserts
+from .journal import Journal
+from .recovering import recover
 from .rows import Batch, DatabaseRow, Indexed, Levels, Span
 from .schema import migrate
 from .tables import DATABASES, META, PENDING, SOURCES, USAGE
@@ -64,8 +66,9 @@ class SqlCatalog:
         self.name = name
         self.dialect = engine.dialect.name
         self._store: str | None = None
+        self._journal: Journal | None = None
         self.engine = engine
-        self._clock = clock
+        self.clock = clock
         self._secrets = secrets
         self._prepared = False
         self.inserts = Inserts(engine.dialect.name)
@@ -130,21 +133,24 @@ class SqlCatalog:
         return cls(engine, name, clock, shown)
 
     def prepare(self) -> None:
-        """Make and migrate the tables; nothing where that was done.
+        """Make and migrate the tables, and have in new ones what the journal has.
 
-        Raises `Unavailable`, with reason `format` where a newer release migrated them; `Invalid`
-        where they are of another store.
+        Nothing where that was done. Raises `Unavailable`, with reason `format` where a newer
+        release migrated them; `Invalid` where they are of another store.
         """
         # Without a lock of ours: who waits for a database that is down lets nobody else wait.
         if not self._prepared:
             with catalog_faults(self.name, self._secrets):
-                migrate(self.engine, self.name, self._clock)
+                migrate(self.engine, self.name, self.clock)
                 self._check_store()
+            if self._journal is not None:
+                # Before anybody reads: without its keys a dialect would let everybody in.
+                recover(self, self._journal)
             self._prepared = True
 
-    def bind(self, store: str) -> None:
-        """Be the catalog of the object store with this id, from the next use on."""
-        self._store, self._prepared = store, False
+    def bind(self, store: str, journal: Journal | None = None) -> None:
+        """Be the catalog of the object store with this id and journal, from the next use on."""
+        self._store, self._journal, self._prepared = store, journal, False
 
     def _check_store(self) -> None:
         """Note which store the catalog is of, where nobody did before; refuse another one."""
@@ -337,14 +343,17 @@ class SqlCatalog:
         """Yield a connection in a transaction; where it failed the tables are looked at again."""
         self.prepare()
         try:
-            with (
-                catalog_faults(self.name, self._secrets),
-                self.engine.begin() as connection,
-            ):
+            with self.transaction() as connection:
                 yield connection
         except Unavailable:
             self._prepared = False
             raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction, with the tables as they are."""
+        with catalog_faults(self.name, self._secrets), self.engine.begin() as connection:
+            yield connection
 
 
 def _parsed(url: str, driver: str, port: int) -> URL:

@@ -12,6 +12,7 @@ __all__ = [
     "DATABASES",
     "LOCKS",
     "META",
+    "NOTES",
     "PENDING",
     "SOURCES",
     "TASKS",
@@ -153,9 +154,22 @@ CREDENTIALS = Table(
     Column("revoked_at", BigInteger),
 )
 
-# What dialects keep that is no memory. `scope` is whose it is, empty for everybody's.
+# What dialects keep that is no memory. `scope` is whose it is, empty for everybody's. What was
+# removed has an empty value: its version stays.
 BINDINGS = Table(
     "palimp_bindings",
+    _METADATA,
+    Column("dialect", String, primary_key=True),
+    Column("scope", Exact(512), primary_key=True),
+    Column("key", Exact(256), primary_key=True),
+    Column("value", String, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+# The same for what is of passing interest, and is nowhere else.
+NOTES = Table(
+    "palimp_notes",
     _METADATA,
     Column("dialect", String, primary_key=True),
     Column("scope", Exact(512), primary_key=True),

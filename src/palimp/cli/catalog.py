@@ -34,28 +34,34 @@ def command() -> None:
 @object_store_option
 @place_options
 def rebuild_(place: Place) -> None:
-    """Make the index of databases again from the object store, while nodes go on.
+    """Make the index of databases, keys and records again from the object store, while nodes go on.
 
     \b
     palimp catalog rebuild
     PALIMP_CATALOG_URL=postgresql://user@host/palimp palimp catalog rebuild --url http://node:8080
 
-    The index is that of PALIMP_CATALOG_URL, else `catalog.db` in the folder. Usage by day is
-    nowhere else: it stays as it is.
+    The index is that of PALIMP_CATALOG_URL, else `catalog.db` in the folder; the keys and records
+    of other systems' clients are made again in the node's own. Usage by day is nowhere else: it
+    stays as it is.
     """
     index = open_catalog(_url(place), Clock())
     try:
         # Before a long list is read: a catalog that is down is told at once.
         index.prepare()
-        with place.client() as mem:
+        with place.with_catalog().client() as mem:
             index.bind(mem.node().store_id)
             made = rebuild(index, _pages(mem), _progress)
+            kept = _recover(mem)
     finally:
         index.close()
     if place.as_json:
-        echo_json({**made._asdict(), "catalog": index.name})
-    else:
-        click.echo(f"{made.databases:,} databases indexed in {index.name}, {made.removed} removed")
+        echo_json({**made._asdict(), **kept, "catalog": index.name})
+        return
+    click.echo(f"{made.databases:,} databases indexed in {index.name}, {made.removed} removed")
+    click.echo(
+        f"{kept['entries']:,} keys and records of clients made again, "
+        f"{kept['entries_removed']} removed"
+    )
 
 
 @click.command("usage")
@@ -115,6 +121,16 @@ def _pages(mem: Client) -> Iterator[list[Indexed]]:
         cursor = page.next_cursor
         if cursor is None:
             return
+
+
+def _recover(mem: Client) -> dict[str, int]:
+    """Make keys and records again; return how many entries were read, and how many removed."""
+    entries = removed = 0
+    for step in mem.recover_catalog():
+        entries, removed = entries + step.entries, removed + step.removed
+        if sys.stderr.isatty():
+            click.echo(f"\r{entries:,} keys and records", nl=False, err=True)
+    return {"entries": entries, "entries_removed": removed}
 
 
 def _progress(done: int) -> None:

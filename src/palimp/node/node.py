@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from ..profile import Embedder
 from ..store import ObjectStore
 from ..version import __version__
 from .background import Background
+from .catalogued import catalog_of, catalogued_of
 from .door import Door
 from .folder import Folder
 from .parts import (
@@ -41,11 +42,9 @@ from .settings import Settings
 from .timer import Timer
 
 if TYPE_CHECKING:
-    from ..catalog.key_tables import SqlBindings
     from ..catalog.sql_catalog import SqlCatalog
     from ..governance import Policies
     from ..lease import Leases
-    from ..operations.credentials import Credentials
     from ..operations.usage import Catalog, Usage
     from ..security.keyring import Keys
     from ..security.keys import SigningKey
@@ -108,7 +107,7 @@ class Node:
             if share is not None:
                 self._door = _door(self._folder)
             opened, keys = store_of(settings, self._folder, clock, store, self.tracing)
-            catalog = _catalog(settings, self._folder, clock)
+            catalog = catalog_of(settings, self._folder.store_id, opened, clock)
             policies = policies_of(settings, opened, clock)
             leases = leases or leases_of(settings, self._folder, catalog, clock, metrics)
             engine = engine_of(
@@ -124,8 +123,7 @@ class Node:
         )
         self._usage = self._counting(catalog, engine, clock, metrics)
         self._tasks = self._task_runner(catalog, engine, metrics)
-        self._credentials = self._keys_of_clients(catalog, engine, clock)
-        self._bindings = _bindings(catalog)
+        self._kept = catalogued_of(catalog, settings, self._folder.path, engine.store, clock)
         self.arcs = self._arcs(clock, metrics)
         self.context = self._context(engine, embedder, policies, keys, clock, metrics)
         if self.arcs is not None:
@@ -162,8 +160,10 @@ class Node:
             audit=audit_of(settings, engine, clock, metrics, policies),
             usage=self._usage,
             tasks=self._tasks,
-            credentials=self._credentials,
-            bindings=self._bindings,
+            credentials=self._kept.credentials,
+            bindings=self._kept.bindings,
+            notes=self._kept.notes,
+            recovery=self._kept.recovery,
             event_stores=self.arcs,
             strategies=self._strategies,
             governing=Governing(
@@ -295,8 +295,8 @@ class Node:
         if self.context.audit is not None:
             self.context.audit.close(self.settings.store_timeout)
         self.context.policies.close()
-        if self._credentials is not None:
-            self._credentials.close()
+        if self._kept.credentials is not None:
+            self._kept.credentials.close()
         if self._usage is not None:
             # It looks into databases a last time.
             self._usage.close()
@@ -390,23 +390,8 @@ class Node:
         works = not self.settings.read_only
         return TaskRunner(catalog, engine.node, call, engine.names, metrics, works=works)
 
-    def _keys_of_clients(
-        self, catalog: SqlCatalog | None, engine: Engine, clock: Clock
-    ) -> Credentials | None:
-        if catalog is None:
-            return None
-        from ..catalog.key_tables import SqlCredentials
-        from ..operations.credentials import Credentials
-
-        def keys() -> list[bytes]:
-            from .credentials import hash_keys
-
-            return hash_keys(self.settings, self._folder.path, engine.store, clock)
-
-        return Credentials(SqlCredentials(catalog), cache(keys), clock)
-
     def _arcs(self, clock: Clock, metrics: Metrics) -> Arcs | None:
-        if self._bindings is None:
+        if self._kept.bindings is None:
             return None
         from .arc import Arcs
 
@@ -473,22 +458,6 @@ def _door(folder: Folder) -> Door | None:
         # Not every file system has sockets. One process at a time can use the folder there.
         _LOG.warning("%s cannot be shared by several processes: %s", folder.path, error)
         return None
-
-
-def _catalog(settings: Settings, folder: Folder, clock: Clock) -> SqlCatalog | None:
-    if settings.catalog_url is None:
-        return None
-    from ..catalog import start_catalog
-
-    return start_catalog(settings.catalog_url, clock, folder.store_id)
-
-
-def _bindings(catalog: SqlCatalog | None) -> SqlBindings | None:
-    if catalog is None:
-        return None
-    from ..catalog.key_tables import SqlBindings
-
-    return SqlBindings(catalog)
 
 
 def _about(settings: Settings, folder: Folder, engine: Engine) -> NodeInfo:

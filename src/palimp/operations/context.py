@@ -75,9 +75,12 @@ class Context(msgspec.Struct, frozen=True):
     usage: Any = None
     # A `tasks.Tasks` where there is a catalog.
     tasks: Any = None
-    # A `credentials.Credentials` and a `catalog.key_rows.BindingTable`, where there is a catalog.
+    # Where there is a catalog: a `credentials.Credentials`, a `catalog.key_rows.BindingTable`,
+    # another for what is of passing interest, and a `catalog.recovering.Recovery`.
     credentials: Any = None
     bindings: Any = None
+    notes: Any = None
+    recovery: Any = None
     # An `events.EventStores` where profiles may keep their events in a store of their own.
     event_stores: Any = None
     # A `governance.strategy.Strategies` where something besides the built-in rules may be bound.

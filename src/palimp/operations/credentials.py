@@ -180,11 +180,17 @@ class Credentials:
         if row is None:
             return None
         if row.hash != hashes[0]:
-            # So that it outlives the key it was made with.
-            self.table.rehash(row.id, hashes[0])
+            self._rehash(row.id, hashes[0])
         if self._clock.monotonic() - self._noted_at > _CACHE_SECONDS:
             self.note_uses()
         return _shown(row)
+
+    def _rehash(self, credential: str, new: str) -> None:
+        """Have a key outlive what it was hashed with; nobody is refused where that cannot be."""
+        try:
+            self.table.rehash(credential, new)
+        except Error as error:
+            _LOG.warning("key %s keeps its earlier hash for now: %s", credential, error)
 
     def _keep(self, digest: str, now: float, found: Credential) -> None:
         with self._lock:

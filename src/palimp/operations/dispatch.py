@@ -170,6 +170,7 @@ HANDLERS: dict[str, str] = {
     "arc.parked": "arcs.parked",
     "arc.retry": "arcs.retry",
     "arc.drop": "arcs.drop",
+    "catalog.recover": "catalog.recover",
     "credentials.create": "credentials.create",
     "credentials.list": "credentials.list_page",
     "credentials.get": "credentials.get",

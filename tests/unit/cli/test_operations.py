@@ -141,6 +141,7 @@ COMMANDS = {
     "profiles.list": "memory profiles",
     "names.list": "memory profiles --all",
     "node.info": "debug node",
+    "catalog.recover": "catalog rebuild",
     "maintain": "maintain",
     "databases.create": "db create acme--alice",
     "databases.list": "db list",
@@ -211,6 +212,7 @@ NO_TXID = {"branches.delete", "checkpoints.delete", "maintain"} | {
             "tenants.",
             "arc.",
             "plugins.",
+            "catalog.",
         )
     )
 }

@@ -28,6 +28,7 @@ from ...api import (
     to_request,
 )
 from ...api.base import Request
+from ...api.catalog import CatalogRecovered, RecoverCatalog
 from ...api.limits import PAGE_MAX
 from ...clock import parse_seconds
 from ...ids import NAMESPACE_CHARS_MAX, check_name, parse_database_name
@@ -105,6 +106,22 @@ class AsyncControl:
             "namespaces.delete", _namespace(namespace), DeleteNamespace()
         )
         return done.databases
+
+    async def recover_catalog(self) -> AsyncIterator[CatalogRecovered]:
+        """Make keys and records of other systems' clients again; iterates over the steps.
+
+        The object store has them: they are brought from it into the node's catalog, and what it
+        has not is removed there. Ended on the way, do it again. `Unconfigured` without a catalog.
+        """
+        cursor = None
+        while True:
+            step: CatalogRecovered = await self.call(
+                "catalog.recover", Target(), RecoverCatalog(cursor=cursor)
+            )
+            yield step
+            cursor = step.next_cursor
+            if cursor is None:
+                return
 
     async def create_token(
         self, database: str, scope: Scope, *, expires_in: timedelta | float | None = None

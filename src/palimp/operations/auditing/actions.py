@@ -208,6 +208,7 @@ EXEMPT: dict[str, str] = {
     "keys.status": _NO_NAMESPACE,
     "keys.retire_masters": _NO_NAMESPACE,
     "node.info": _NO_NAMESPACE,
+    "catalog.recover": _NO_NAMESPACE,
     **dict.fromkeys(("tasks.list", "tasks.get", "tasks.cancel", "tasks.retry"), _NO_NAMESPACE),
     "tasks.create": f"{_NO_NAMESPACE}; what it does to each profile is recorded there",
     **dict.fromkeys(("credentials.list", "credentials.get"), _NO_NAMESPACE),

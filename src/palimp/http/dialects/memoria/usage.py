@@ -38,8 +38,8 @@ class Tools:
     def note(self, user: str, headers: Mapping[str, str]) -> None:
         """Note the tool that a request says, if it says one and there is a catalog."""
         tool = next((headers[name] for name in _HEADERS if headers.get(name)), None)
-        bindings = self._node.context.bindings
-        if tool is None or bindings is None or len(tool.encode()) > _NAME_BYTES_MAX:
+        notes = self._node.context.notes
+        if tool is None or notes is None or len(tool.encode()) > _NAME_BYTES_MAX:
             return
         now = self._clock.monotonic()
         with self._lock:
@@ -49,12 +49,12 @@ class Tools:
             if len(self._noted) > _KNOWN_MAX:
                 self._noted.popitem(last=False)
         if due:
-            bindings.put(NAME, user, _PREFIX + tool, str(self._clock.now_ms()))
+            notes.put(NAME, user, _PREFIX + tool, str(self._clock.now_ms()))
 
 
 def used(call: Call) -> list[tuple[str, int]]:
     """Return the tools of a user and when each was used last (ms), the newest first."""
-    bindings = call.node.context.bindings
-    rows = [] if bindings is None else bindings.list(NAME, call.user, _PREFIX)
+    notes = call.node.context.notes
+    rows = [] if notes is None else notes.list(NAME, call.user, _PREFIX)
     found = [(one.key.removeprefix(_PREFIX), msgspec.json.decode(one.value)) for one in rows]
     return sorted(found, key=lambda one: one[1], reverse=True)

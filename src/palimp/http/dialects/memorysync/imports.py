@@ -23,7 +23,7 @@ _STATES = ("queued", "running", *FINISHED)
 
 def create(call: Call) -> Any:
     """Take a file and begin to write its records; return the job before any is written."""
-    if call.node.context.bindings is None:
+    if call.node.context.notes is None:
         raise Unconfigured("imports need a catalog, PALIMP_CATALOG_URL; this node has none")
     asker = call.caller.end_user
     call, file = form_of(call)

@@ -159,7 +159,7 @@ class Jobs:
         run = self._runs.get(identity)
         if run is not None and (run.tenant, run.job.environment) == (tenant, environment):
             return run.job
-        found = self._bindings.get(DIALECT, tenant, _key(environment, identity))
+        found = self._notes.get(DIALECT, tenant, _key(environment, identity))
         return None if found is None else self._read(found.value)
 
     def all(self, tenant: str, environment: str) -> list[Job]:
@@ -178,7 +178,7 @@ class Jobs:
             run.cancelled.set()
             return run.job
         # Of another node: it looks when it writes what it has done.
-        self._bindings.put(DIALECT, tenant, f"{_key(job.environment, job.id)}/cancel", "true")
+        self._notes.put(DIALECT, tenant, f"{_key(job.environment, job.id)}/cancel", "true")
         job.cancel_requested = True
         return job
 
@@ -211,7 +211,7 @@ class Jobs:
         # A node that is closing has no catalog any more: its jobs are found interrupted.
         with suppress(Error):
             self._save(run)
-            self._bindings.delete(DIALECT, run.tenant, f"{_key(job.environment, job.id)}/cancel")
+            self._notes.delete(DIALECT, run.tenant, f"{_key(job.environment, job.id)}/cancel")
         self._runs.pop(job.id, None)
 
     def _through(self, run: _Run) -> Status:
@@ -273,7 +273,7 @@ class Jobs:
             run.job.seen_at = self._clock.now_ms()
             self._save(run)
             name = f"{_key(run.job.environment, run.job.id)}/cancel"
-            if self._bindings.get(DIALECT, run.tenant, name) is not None:
+            if self._notes.get(DIALECT, run.tenant, name) is not None:
                 run.job.cancel_requested = True
                 run.cancelled.set()
         return run.cancelled.is_set()
@@ -293,17 +293,17 @@ class Jobs:
     # -- what is kept ----------------------------------------------------------------------------
 
     @property
-    def _bindings(self) -> Any:
-        return self._node.context.bindings
+    def _notes(self) -> Any:
+        return self._node.context.notes
 
     def _rows(self, tenant: str, environment: str) -> list[Any]:
-        rows = self._bindings.list(DIALECT, tenant, _key(environment, ""))
+        rows = self._notes.list(DIALECT, tenant, _key(environment, ""))
         return [one for one in rows if not one.key.endswith("/cancel")]
 
     def _save(self, run: _Run) -> None:
         text = msgspec.json.encode(run.job).decode()
         key = _key(run.job.environment, run.job.id)
-        self._bindings.put(DIALECT, run.tenant, key, text)
+        self._notes.put(DIALECT, run.tenant, key, text)
 
     def _read(self, text: str) -> Job:
         job = msgspec.json.decode(text, type=Job)
@@ -319,7 +319,7 @@ class Jobs:
         """Forget the oldest jobs that have ended, of too many."""
         ended = [one for one in self.all(tenant, environment) if one.status in FINISHED]
         for one in ended[_KEPT_MAX:]:
-            self._bindings.delete(DIALECT, tenant, _key(environment, one.id))
+            self._notes.delete(DIALECT, tenant, _key(environment, one.id))
 
 
 def _missing(job: Job, record: Record) -> str | None:
