@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import subprocess
@@ -25,6 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PALIMP_")}
 _MAIN = "from palimp.cli import main; main()"
 _PRELOADED = "palimp.cli.main", "palimp.client.transports.folder", "palimp.operations.dispatch"
+# What commands import late, all of it: which of it a command needs differs.
+_ROOMS = "catalog", "cli", "engine", "governance", "models", "node", "operations", "profile", "store"
 # Of extras that may be hidden, and what else commands import late.
 _PERHAPS = "sqlalchemy", "alembic.migration", "cryptography.hazmat.primitives.ciphers.aead"
 _SECONDS = 120.0
@@ -72,7 +75,8 @@ class _Source:
             self._process = subprocess.Popen(
                 [sys.executable, "-W", "error", __file__],
                 cwd=ROOT,
-                env=CLEAN,
+                # numpy's threads would be left behind by every fork.
+                env={**CLEAN, "OPENBLAS_NUM_THREADS": "1"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -146,6 +150,7 @@ class Shell:
 
 def _serve() -> None:
     import importlib
+    from pkgutil import walk_packages
 
     sys.path.insert(0, str(ROOT))
     from tests.extras import hide
@@ -153,9 +158,13 @@ def _serve() -> None:
     hide()
     for name in _PRELOADED:
         importlib.import_module(name)
-    for name in _PERHAPS:
+    rooms = (importlib.import_module(f"palimp.{room}") for room in _ROOMS)
+    late = (m.name for room in rooms for m in walk_packages(room.__path__, f"{room.__name__}."))
+    for name in (*_PERHAPS, *late):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    # Neither a collection nor the end of a child looks at what is here now.
+    gc.freeze()
     asks, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     while line := asks.readline():
         asked = json.loads(line)

@@ -63,7 +63,7 @@ def need(what: str, packages: str) -> None:
 
 
 def built(folder: Path) -> Charts:
-    """Build the renderer from what Debian packages."""
+    """Build the renderer from what Debian packages; Go keeps what it compiled for the next time."""
     if not shutil.which("go") or not (_DEBIAN_SOURCES / "src/github.com/Masterminds").is_dir():
         need("the renderer of charts", _PACKAGES)
     program = folder / "render"
@@ -74,7 +74,6 @@ def built(folder: Path) -> Charts:
             **os.environ,
             "GO111MODULE": "off",
             "GOPATH": str(_DEBIAN_SOURCES),
-            "GOCACHE": str(folder / "cache"),
             "GOFLAGS": "",
         },
         capture_output=True,

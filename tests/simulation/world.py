@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from palimp.engine.protocol.records import History, Manifest, SegmentRef, decode
@@ -76,6 +78,34 @@ class Disk:
     logs: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
 
 
+class Objects(dict[str, tuple[bytes, int]]):
+    """What is stored, each with its version; its keys are kept in order, for they are listed often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._order: list[str] = []
+
+    def __setitem__(self, key: str, value: tuple[bytes, int]) -> None:
+        if key not in self:
+            insort(self._order, key)
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        del self._order[bisect_left(self._order, key)]
+
+    def pop(self, key: str, *default: Any) -> Any:
+        if key in self:
+            del self._order[bisect_left(self._order, key)]
+        return super().pop(key, *default)
+
+    def listed(self, prefix: str, after: str, count: int) -> list[str]:
+        """Return the first keys with a prefix that come after a key."""
+        start = max(bisect_left(self._order, prefix), bisect_right(self._order, after))
+        found = self._order[start : start + count]
+        return [key for key in found if key.startswith(prefix)]
+
+
 class World:
     """Everything outside the protocol."""
 
@@ -86,7 +116,7 @@ class World:
         self.weights: dict[str, float] = {}
         self.stalls: dict[str, float] = {}
         self.now = 1_000_000
-        self.objects: dict[str, tuple[bytes, int]] = {}
+        self.objects = Objects()
         self.manifests: dict[str, Manifest] = {}
         self.tasks: list[Task] = []
         self.flying: list[Operation] = []
@@ -285,10 +315,7 @@ class World:
             if found and str(found[1]) == request.version:
                 operation.answer = self._write(request.key, request.data)
         elif isinstance(request, ListKeys):
-            keys = sorted(
-                k for k in self.objects if k.startswith(request.prefix) and k > request.after
-            )
-            operation.answer = keys[: self.page]
+            operation.answer = self.objects.listed(request.prefix, request.after, self.page)
         elif isinstance(request, Delete):
             self._delete(request.key)
         elif isinstance(request, Join):
@@ -452,7 +479,9 @@ def pack(log: list[tuple[int, str]]) -> bytes:
     return json.dumps(log).encode()
 
 
+@lru_cache(maxsize=4_096)
 def unpack(data: bytes) -> list[tuple[int, str]]:
+    """Return the log of an object; read often, and changed by nobody."""
     return [(txid, word) for txid, word in json.loads(data)]
 
 
