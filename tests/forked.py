@@ -27,7 +27,17 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 _MAIN = "from palimp.cli import main; main()"
 _PRELOADED = "palimp.cli.main", "palimp.client.transports.folder", "palimp.operations.dispatch"
 # What commands import late, all of it: which of it a command needs differs.
-_ROOMS = "catalog", "cli", "engine", "governance", "models", "node", "operations", "profile", "store"
+_ROOMS = (
+    "catalog",
+    "cli",
+    "engine",
+    "governance",
+    "models",
+    "node",
+    "operations",
+    "profile",
+    "store",
+)
 # Of extras that may be hidden, and what else commands import late.
 _PERHAPS = "sqlalchemy", "alembic.migration", "cryptography.hazmat.primitives.ciphers.aead"
 _SECONDS = 120.0
