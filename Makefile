@@ -1,7 +1,9 @@
 # Every chore of the project, one word each. All of them work from a fresh checkout.
-.PHONY: help demo test test-base lint format docs bench model soak clean
+.PHONY: help demo test test-base compiled lint format docs bench model soak clean
 PYTHON ?=
 BIN = .venv/bin
+# Whatever the shell says: tests start hundreds of processes, and what is compiled is compiled once.
+export PYTHONDONTWRITEBYTECODE =
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -10,10 +12,12 @@ demo:  ## set up, then show the main job on a sample conversation
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh build
 	@$(BIN)/palimp demo
 
+# Temporary files, where there is room for them there.
+IN_MEMORY = sh scripts/in_memory.sh
 # Files of tests that do not mind neighbours, three at a time: on two processors one waits while two
 # work. The names of some tests hold sets, whose order has to be the same in each. What counts on
 # being killed at a moment has the machine to itself.
-PARALLEL = PYTHONHASHSEED=0 $(BIN)/python -m pytest -q -n 3 --dist loadfile \
+PARALLEL = PYTHONHASHSEED=0 $(IN_MEMORY) $(BIN)/python -m pytest -q -n 3 --dist loadfile \
     --no-loadscope-reorder
 # In this order: what takes minutes in few tests comes first, so that nobody waits for it at the end.
 BESIDE = tests/simulation tests/cluster tests/model tests/deploy tests/property tests/power \
@@ -27,12 +31,17 @@ test:  ## set up, then run all tests
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@sh scripts/services.sh
 	@$(PARALLEL) $(BESIDE)
-	@$(BIN)/python -m pytest -q tests/processes tests/crash
+	@$(IN_MEMORY) $(BIN)/python -m pytest -q tests/processes tests/crash
 
 test-base:  ## what a user without extras meets: the product as if none of them were installed
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@CI= BASE_INSTALL_ONLY=1 $(PARALLEL) $(IN_PROCESSES_OF_THEIR_OWN:%=--ignore=tests/acceptance/%) \
 	    tests/acceptance tests/conformance/test_client.py
+
+# What the processes of the tests would each compile at the same time, in a fresh checkout.
+compiled:
+	@sh scripts/environment.sh test
+	@$(BIN)/python -m pytest -q --collect-only tests >/dev/null
 
 lint:  ## ruff, mypy, import rules, generated files up to date
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh dev

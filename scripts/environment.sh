@@ -43,4 +43,12 @@ echo "installing $requirements into .venv ..."
     --require-hashes -r "$requirements"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
     --no-deps --no-build-isolation -e .
-printf '%s' "$wanted" >"$stamp"
+# What a group includes is there too.
+case $group in
+dev) there="build test dev" ;;
+test) there="build test" ;;
+*) there=$group ;;
+esac
+for one in $there; do
+    cat "requirements/$one.txt" pyproject.toml | cksum >".venv/.installed-$one"
+done
