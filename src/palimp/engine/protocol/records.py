@@ -189,6 +189,12 @@ class Gone(_Record, frozen=True, kw_only=True):
     writer: int = WRITER
 
 
+# What msgspec knows of a type it makes when one is first decoded; of two threads that do so at the
+# same time one crashes the process (msgspec 0.22), as whoever takes over a folder would.
+for _type in _Record.__subclasses__():
+    msgspec.json.Decoder(_type)
+
+
 def encode(record: _Record) -> bytes:
     """Return the JSON of a record, fields of newer releases included."""
     # Nearly always there are none. Inside of a string the quotes would be escaped, so that what is
