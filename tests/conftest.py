@@ -1,5 +1,6 @@
 """Fixtures of all tests: a folder of memories in tmp_path, with the machine's clock or a manual one."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +17,20 @@ from .extras import hide
 hide()
 
 
+def pytest_collection_finish() -> None:
+    """Let no collection look at the tests themselves: they are many, and stay."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings_from_outside() -> Iterator[None]:
     """A PALIMP_* variable of the shell that runs the tests must not decide what they test."""
     prefixes = ("PALIMP_", "MEMOTURN_", "MEMORIA_", "MEMTRACE_")
-    for name in [name for name in os.environ if name.startswith(prefixes)]:
-        monkeypatch.delenv(name)
+    with pytest.MonkeyPatch.context() as shell:
+        for name in [name for name in os.environ if name.startswith(prefixes)]:
+            shell.delenv(name)
+        yield
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ Another transport joins with a world of its own in `WORLDS`: `open`, `open_async
 """
 
 import asyncio
+import itertools
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,8 @@ class Plain:
     """Calls a synchronous client."""
 
     kind = "sync"
+    # The client that tests of a module share.
+    kept: Any = None
 
     def __init__(self, world: Any) -> None:
         self.world = world
@@ -205,8 +208,36 @@ def world(request: pytest.FixtureRequest) -> Iterator[Any]:
     world.close()
 
 
+# What a test asks for that is only its own.
+_OWN = {"client", "tmp_path", "tmp_path_factory", "monkeypatch", "caplog"}
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def kept(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Any]]:
+    """Adapters with a client that stays open: most tests look at no more than one profile of it."""
+    made: dict[tuple[Any, Any], Any] = {}
+
+    def of(world: Any, colour: Any) -> Any:
+        if (world, colour) not in made:
+            adapter = made[world, colour] = colour(world(request))
+            path = tmp_path_factory.mktemp("kept") / "memory"
+            adapter.kept = adapter.open(path, embed_provider="none", hot_cap=16)
+        return made[world, colour]
+
+    yield of
+    for adapter in made.values():
+        adapter.end(adapter.kept)
+        adapter.close()
+
+
 @pytest.fixture(params=(Plain, Awaited), ids=lambda cls: cls.kind)
 def do(request: pytest.FixtureRequest, world: Any) -> Iterator[Any]:
+    if "alice" in request.fixturenames and not _OWN & set(request.fixturenames):
+        yield request.getfixturevalue("kept")(type(world), request.param)
+        return
     adapter = request.param(world)
     yield adapter
     adapter.close()
@@ -220,5 +251,8 @@ def client(do: Any, tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
-def alice(client: Any) -> Any:
-    return client.profile("alice")
+def alice(request: pytest.FixtureRequest, do: Any) -> Any:
+    """A profile of its own, in a namespace of its own where the client is shared."""
+    if do.kept is not None:
+        return do.kept.profile("alice", namespace=f"shared-{next(_numbers)}")
+    return request.getfixturevalue("client").profile("alice")

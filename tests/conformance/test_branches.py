@@ -106,9 +106,9 @@ def test_the_past_is_a_value(alice: Any) -> None:
     past = alice.at("before")
     assert past == alice.at(Point.checkpoint("before"))
     assert len({past, alice.at("before"), alice, alice.at("after")}) == 3
-    assert repr(past).endswith("PastProfile default--alice at before>")
+    assert repr(past).endswith(f"PastProfile {alice} at before>")
     trial = alice.branch("trial").at(Point.txid(41))
-    assert repr(trial).endswith("PastProfile default--alice@trial at 41>")
+    assert repr(trial).endswith(f"PastProfile {alice}@trial at 41>")
 
 
 def test_points_are_listed_newest_first_and_can_be_read(do: Any, alice: Any) -> None:
