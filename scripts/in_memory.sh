@@ -13,6 +13,7 @@ if [ -n "${TMPDIR:-}" ] || [ ! -w "$memory" ] ||
     exec "$@"
 fi
 folder=$(mktemp -d "$memory/tests-XXXX")
+trap 'rm -rf "$folder"; exit 130' INT TERM
 # As /tmp: servers of tests run as users of their own.
 chmod 1777 "$folder"
 if TMPDIR="$folder" "$@"; then

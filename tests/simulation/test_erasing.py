@@ -28,7 +28,7 @@ from palimp.errors import Internal
 SCHEDULES = int(os.environ.get("SIMULATION_ERASING", "1200"))
 MUTANT_SCHEDULES = 3_000
 # What is caught late is tried first with a schedule that caught it; all others follow as ever.
-CAUGHT_BY = {"asked_before_the_name": 646, "forming_are_left": 102}
+CAUGHT_BY = {"asked_before_the_name": 646, "forming_are_left": 102, "removed_where_it_is": 224}
 erase_module: Any = sys.modules["palimp.engine.protocol.erase"]
 HAPPENED = "marked|removed|rewritten|collected|points cleansed|freed forks|in doubt|recovered"
 
