@@ -33,6 +33,7 @@ def _spin() -> None:
     assert not check.missing(), lacking
 
 
+@pytest.mark.timeout(900)  # thirty searches, each compiled: a minute on an idle machine
 @pytest.mark.usefixtures("_spin")
 def test_the_models_hold_and_every_mutation_is_noticed() -> None:
     done = subprocess.run(
