@@ -15,12 +15,15 @@ demo:  ## set up, then show the main job on a sample conversation
 # Temporary files, where there is room for them there.
 IN_MEMORY = sh scripts/in_memory.sh
 # Files of tests, three at a time: on two processors one waits while two work. The names of some tests
-# hold sets, whose order has to be the same in each.
-PARALLEL = PYTHONHASHSEED=0 $(IN_MEMORY) $(BIN)/python -m pytest -q -n 3 --dist loadfile \
+# hold sets, whose order has to be the same in each. What starts many processes that wait for each
+# other has only its own kind beside it.
+XDIST = PYTHONHASHSEED=0 $(IN_MEMORY) $(BIN)/python -m pytest -q --dist loadfile \
     --no-loadscope-reorder
+PARALLEL = $(XDIST) -n 3
 # In this order: what takes minutes in few tests comes first, so that nobody waits for it at the end.
-ALL = tests/simulation tests/cluster tests/crash tests/processes tests/model tests/deploy \
-    tests/property tests/power tests/acceptance tests/conformance tests/unit tests/dialects tests/docs tests/formats tests/style
+BESIDE = tests/simulation tests/cluster tests/crash tests/model tests/deploy tests/property \
+    tests/power tests/acceptance tests/conformance tests/unit tests/dialects tests/docs \
+    tests/formats tests/style
 
 # What they start knows nothing of what is to be missing: it would be the same a second time.
 IN_PROCESSES_OF_THEIR_OWN = test_mcp.py test_memtrace_cli.py test_serve.py test_setup_cli.py \
@@ -29,7 +32,8 @@ IN_PROCESSES_OF_THEIR_OWN = test_mcp.py test_memtrace_cli.py test_serve.py test_
 test:  ## set up, then run all tests
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@sh scripts/services.sh
-	@$(PARALLEL) $(ALL)
+	@$(PARALLEL) $(BESIDE)
+	@$(XDIST) -n 2 tests/processes/test_workers.py tests/processes
 
 test-base:  ## what a user without extras meets: the product as if none of them were installed
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 WORKER = Path(__file__).parent / "worker.py"
-LIMIT_SECONDS = 30.0
+# Of a wait that something ends; on a machine with too much to do 30 were not enough.
+LIMIT_SECONDS = 60.0
 
 
 class Crew:
