@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..errors import Error, Internal, NotFound
-from .base import Result
+from .base import Result, prepare
 from .operation import Operation
 from .wire import (
     CONTENT_TYPE,
@@ -113,6 +113,7 @@ def encode_answer(operation: Operation, result: Result, headers: Mapping[str, st
 
 def decode_answer(operation: Operation, answer: Answer) -> Result:
     """Return the result of a successful answer; `Internal` where it is not one of ours."""
+    prepare(operation.result)
     try:
         if gives_file(operation):
             fields: dict[str, Any] = {"data": answer.body}
@@ -148,6 +149,7 @@ def encode_error(error: Error, status: int | None = None) -> Answer:
 
 def decode_error(answer: Answer) -> Error:
     """Return the error of an answer; of one that no node wrote, what its `status` says."""
+    prepare(ErrorBody)
     try:
         body = msgspec.json.decode(answer.body, type=ErrorBody)
         cls = _CLASSES[body.code]

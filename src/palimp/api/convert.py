@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import msgspec
 
 from ..errors import Invalid
-from .base import WIRE_NAMES, Request
+from .base import WIRE_NAMES, Request, prepare
 
 __all__ = ["nearest", "to_request"]
 
@@ -51,6 +51,7 @@ def to_request(cls: type[R], values: object, what: str) -> R:
         if key in wire:
             raise Invalid(f"{what}: {name!r} is given twice, once under its other name")
         wire[key] = _plain(value)
+    prepare(cls)
     try:
         return msgspec.convert(wire, cls)
     except msgspec.ValidationError as error:
