@@ -16,7 +16,7 @@ demo:  ## set up, then show the main job on a sample conversation
 IN_MEMORY = sh scripts/in_memory.sh
 # Files of tests, three at a time: on two processors one waits while two work. The names of some tests
 # hold sets, whose order has to be the same in each. What starts many processes that wait for each
-# other has only its own kind beside it.
+# other, or counts what it gets done in a second, has only its own kind beside it.
 XDIST = PYTHONHASHSEED=0 $(IN_MEMORY) $(BIN)/python -m pytest -q --dist loadfile \
     --no-loadscope-reorder
 PARALLEL = $(XDIST) -n 3
@@ -32,8 +32,8 @@ IN_PROCESSES_OF_THEIR_OWN = test_mcp.py test_memtrace_cli.py test_serve.py test_
 test:  ## set up, then run all tests
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
 	@sh scripts/services.sh
-	@$(PARALLEL) $(BESIDE)
-	@$(XDIST) -n 2 tests/processes/test_workers.py tests/processes
+	@$(PARALLEL) --ignore=tests/crash/test_spool.py $(BESIDE)
+	@$(XDIST) -n 2 tests/processes/test_workers.py tests/processes tests/crash/test_spool.py
 
 test-base:  ## what a user without extras meets: the product as if none of them were installed
 	@PYTHON="$(PYTHON)" sh scripts/environment.sh test
