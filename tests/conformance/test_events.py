@@ -36,6 +36,7 @@ def test_events_of_all_memories_newest_first(do: Any, client: Any, alice: Any) -
     )
     of_rice = [event for identity, event in told if identity == rice]
     assert of_rice == ["archived", "annotated", "created"]
+    assert {one.actor for one in do.all(alice.lifecycle.history())} == {"owner"}
     times = [one.at for one in do.all(alice.lifecycle.history())]
     assert times == sorted(times, reverse=True)
     assert do.all(client.profile("nobody").lifecycle.history()) == []
@@ -78,7 +79,7 @@ def test_annotations_say_what_they_changed(do: Any, alice: Any) -> None:
     assert [one.changes for one in do.all(alice.lifecycle.events(written.id))] == expected
     assert [one.changes for one in do.all(alice.lifecycle.history())] == expected[::-1]
     actors = [one.actor for one in do.all(alice.lifecycle.events(written.id))]
-    assert actors[0] is None
+    assert actors[0] == "owner"
     assert len(set(actors[1:])) == 1
     assert actors[1] is not None
     do(alice.forget(written.id))

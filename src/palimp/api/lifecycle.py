@@ -162,8 +162,9 @@ class GetEvents(Request, frozen=True, kw_only=True):
 class MemoryEvent(Result, frozen=True, kw_only=True):
     """One thing that happened. `actor` is None for what the node did by itself.
 
-    `other` names the memory that superseded it. `changes` has for each field that was annotated its
-    old and its new value.
+    It is None, too, of what was written before releases kept who wrote a memory. `other` names the
+    memory that superseded it. `changes` has for each field that was annotated its old and its new
+    value.
     """
 
     event: EventKind

@@ -17,9 +17,9 @@ def complete(connection: apsw.Connection, names: Sequence[str]) -> None:
     """Make those of `names` in a new database that a write would make; pass over all others."""
     # Asked of an import only; opening a folder does not wait for these.
     from . import collections, documents, governed, kv, proposals, turn_keys, usage
-    from .memories import dedup, states, timeline
+    from .memories import authors, dedup, states, timeline
     from .relations import tables
 
     first = (kv, collections, documents, proposals, states, usage, dedup, tables, governed)
-    for part in (*first, turn_keys, timeline):
+    for part in (*first, turn_keys, timeline, authors):
         part.complete(connection, names)

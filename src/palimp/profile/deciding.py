@@ -105,7 +105,7 @@ def _write(
     if pair:
         assert stored.other is not None
         assert proposal.other is not None
-        if take_place(connection, stored.other, outcome.handles[0], writer.now_ms):
+        if take_place(connection, stored.other, outcome.handles[0], writer.now_ms, writer.actor):
             superseded = (proposal.other, *superseded)
     decision: Decision = "accepted" if pair else "created"
     handle = outcome.handles[0]
@@ -143,5 +143,5 @@ def _choose(
             superseded_by=row[0],
         )
     proposals.decide(connection, proposal.id, "accepted", writer.now_ms)
-    done = take_place(connection, old, new, writer.now_ms)
+    done = take_place(connection, old, new, writer.now_ms, writer.actor)
     return (gone,) if done and gone is not None else ()

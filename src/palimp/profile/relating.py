@@ -262,7 +262,7 @@ def note(
             new = _proposal(identity, pair)
             proposals.add(connection, [new], sealer, now_ms)
         if replaced:
-            take_place(connection, pair.older, pair.newer, now_ms)
+            take_place(connection, pair.older, pair.newer, now_ms, None)
             proposals.decide(connection, identity, "superseded", now_ms)
             superseded += 1
     _associate(connection, found.associations, now_ms)

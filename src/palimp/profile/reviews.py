@@ -178,7 +178,7 @@ def merge(connection: apsw.Connection, changed: Changes, writer: Writer) -> Merg
         handle = _handle(connection, older.id)
         if handle is None or newer not in handles:
             continue
-        if take_place(connection, handle, handles[newer], writer.now_ms):
+        if take_place(connection, handle, handles[newer], writer.now_ms, writer.actor):
             superseded.append(older.id)
     _keep_proposals(connection, changed.proposals, held_back, writer)
     own = set(added)

@@ -85,6 +85,7 @@ def test_history_says_what_changed_and_who_did(house: House) -> None:
     }
     assert (third["changed_fields"], third["event"]) == (["source"], "updated")
     assert third["actor"]
+    assert {one["actor"] for one in found["revisions"]} == {third["actor"]}
     page = http.get(f"{path}/history", params={"limit": 1, "offset": 1}).json()
     assert [one["revision"] for one in page["revisions"]] == [1]
     assert page["total"] == 3

@@ -72,7 +72,7 @@ def _do(
         for one, row, was in zip(moved, rows, before, strict=True):
             yield one, was, {"state": states.TRANSITIONS[row.state, step]}
     for one in decisions:
-        changed = None if one.action in _STEPS else _change(connection, one, look)
+        changed = None if one.action in _STEPS else _change(connection, one, look, act)
         if changed is not None:
             yield one, *changed
 
@@ -85,12 +85,12 @@ def _before(connection: apsw.Connection, row: states.Found) -> dict[str, Any]:
 
 
 def _change(
-    connection: apsw.Connection, decision: Decision, look: Look
+    connection: apsw.Connection, decision: Decision, look: Look, act: Act
 ) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Change a row where it stands; None where that changed nothing."""
     if decision.action == "supersede":
         assert decision.other is not None
-        if not take_place(connection, decision.handle, decision.other, look.now_ms):
+        if not take_place(connection, decision.handle, decision.other, look.now_ms, act.actor):
             return None
         return {"superseded_by": None}, {"superseded_by": decision.other}
     if decision.action == "contradict":

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from ..indexing import MEMORIES, add_entries, drop_vectors, reindex_around, remove_entries
-from ..memories import Writer, holds, states
+from ..memories import Writer, authors, holds, states
 from ..memories.lifecycle import remove
 from ..schema import prepare_timeline
 from ..sessions import touch_session
@@ -53,13 +53,16 @@ def bring(connection: apsw.Connection, task: Task, writer: Writer) -> dict[str, 
             "UPDATE __palimp_memories SET superseded_at = ? WHERE id = ? AND superseded_at IS NULL",
             (writer.now_ms, old),
         )
+        handle = _handle(connection, old) if connection.changes() else None
+        if handle is not None:
+            authors.note(connection, "superseded", handle, writer.actor)
     for step in kept:
         if step.theirs is not None and not step.theirs.holds:
-            _change(connection, step, writer)
+            _change(connection, step, task, writer)
     fresh = _put_new(connection, steps, task, writer)
     for step in kept:
         if step.theirs is not None and step.theirs.holds:
-            _change(connection, step, writer)
+            _change(connection, step, task, writer)
     for step in kept:
         _retag(connection, step, writer)
     _point(connection, steps, task)
@@ -89,7 +92,7 @@ def _take_away(
             remove(connection, [step.ours.handle], writer.sealer)
 
 
-def _change(connection: apsw.Connection, step: Step, writer: Writer) -> None:
+def _change(connection: apsw.Connection, step: Step, task: Task, writer: Writer) -> None:
     """Let a row say what it says there; what took its place is set when all rows are there."""
     ours, theirs = step.ours, step.theirs
     assert ours is not None
@@ -110,6 +113,10 @@ def _change(connection: apsw.Connection, step: Step, writer: Writer) -> None:
             WHERE handle = ?""",
             (writer.now_ms, ours.handle),
         )
+        authors.note(connection, "revived", ours.handle, writer.actor)
+    elif theirs.superseded_at is not None:
+        by = task.luggage[step.id].authors.superseded
+        authors.note(connection, "superseded", ours.handle, by)
     if theirs.state == "active":
         _move(connection, step.id, "active", writer)
 

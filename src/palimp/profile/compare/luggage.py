@@ -10,7 +10,8 @@ import apsw
 
 from ..generations import register
 from ..indexing import GIVEN_MODEL, MEMORIES, embedding_text
-from ..memories import dedup
+from ..memories import authors, dedup
+from ..memories.authors import Authors
 from ..protocols import Sealer, Undecipherable
 from ..relations import copying
 from ..relations.copying import Given
@@ -24,7 +25,7 @@ _LEFT = ("handle", "superseded_by")
 
 
 class Luggage(NamedTuple):
-    """A memory to be carried: its row, its vectors by model, the text they were made of, its links.
+    """A memory to be carried: its row, its vectors by model, the text they were made of, and more.
 
     `deleted` is of one that is not there any more: whether it can still be restored.
     """
@@ -35,6 +36,7 @@ class Luggage(NamedTuple):
     embedded: str | None = None
     keys: tuple[tuple[Any, ...], ...] = ()
     links: Given = Given()
+    authors: Authors = Authors()
     deleted: bool = False
 
 
@@ -64,7 +66,8 @@ def pack(
         text = _embedded(connection, version.handle, sealer) if vectors else None
         links = copying.of(connection, version.handle)
         keys = dedup.keys_of(connection, version.handle)
-        found[identity] = Luggage(columns, tuple(row), vectors, text, keys, links)
+        by = authors.of(connection, version.handle)
+        found[identity] = Luggage(columns, tuple(row), vectors, text, keys, links, by)
     return found
 
 
@@ -77,6 +80,7 @@ def insert(connection: apsw.Connection, luggage: Luggage) -> int:
     )
     handle = connection.last_insert_rowid()
     dedup.put(connection, luggage.keys, handle)
+    authors.arrived(connection, handle, luggage.authors)
     return handle
 
 

@@ -1,7 +1,7 @@
 """What happened to a memory: one row for every step, written in the transaction of the step.
 
-That it was created, revived or superseded stands in the memory itself, so that writing one costs
-nothing here; those events are made when they are read.
+That it was created, revived or superseded stands in the memory itself and who did it in `authors`,
+so that writing one costs nothing here; those events are made when they are read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ...errors import Invalid
 from ..checks import check_integer, decode_json
 from ..lazy import has_table
 from ..protocols import Sealer, Undecipherable
+from . import authors
 
 __all__ = [
     "CHANGES_IDENTITY",
@@ -142,26 +143,29 @@ def page(
 def _own(connection: apsw.Connection, identity: str) -> list[MemoryEvent]:
     """Return what a row says of itself."""
     row = connection.execute(
-        """SELECT m.created_at, m.activated_at, m.superseded_at,
+        """SELECT m.handle, m.created_at, m.activated_at, m.superseded_at,
         (SELECT n.id FROM __palimp_memories n WHERE n.handle = m.superseded_by)
         FROM __palimp_memories m WHERE m.id = ?""",
         (identity,),
     ).fetchone()
     if row is None and has_table(connection, "__palimp_deleted"):
         row = connection.execute(
-            """SELECT d.created_at, d.activated_at, d.superseded_at,
+            """SELECT d.handle, d.created_at, d.activated_at, d.superseded_at,
             (SELECT n.id FROM __palimp_memories n WHERE n.handle = d.superseded_by)
             FROM __palimp_deleted d WHERE d.id = ? ORDER BY d.handle DESC LIMIT 1""",
             (identity,),
         ).fetchone()
     if row is None:
         return []
-    created_at, activated_at, superseded_at, other = row
-    found = [MemoryEvent(event="created", at=created_at, after="active")]
+    handle, created_at, activated_at, superseded_at, other = row
+    by = authors.of(connection, handle)
+    found = [MemoryEvent(event="created", at=created_at, actor=by.created, after="active")]
     if activated_at != created_at and not _restored_at(connection, identity, activated_at):
-        found.append(MemoryEvent(event="revived", at=activated_at))
+        found.append(MemoryEvent(event="revived", at=activated_at, actor=by.revived))
     if superseded_at is not None:
-        found.append(MemoryEvent(event="superseded", at=superseded_at, other=other))
+        found.append(
+            MemoryEvent(event="superseded", at=superseded_at, actor=by.superseded, other=other)
+        )
     return found
 
 

@@ -1,11 +1,13 @@
 """What happened to all memories of a profile: their events and what rows say of themselves, as one.
 
-As `events` has it: that a memory was created, revived or superseded stands in its row.
+As `events` has it: that a memory was created, revived or superseded stands in its row, and who did
+it in `authors`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -16,7 +18,7 @@ from ...errors import Invalid
 from ..checks import check_integer
 from ..lazy import has_table
 from ..protocols import Sealer
-from . import events
+from . import authors, events
 
 __all__ = ["check", "page"]
 
@@ -27,6 +29,11 @@ _PRESENT = "(m.expires_at IS NULL OR m.expires_at > :now)"
 _COLUMNS = "id event at actor before after method reason other".split()
 # Of one millisecond what a row says of itself comes first, and what happened to it after that.
 _CREATED, _REVIVED, _SUPERSEDED, _OTHER = range(4)
+_STEPS: dict[int, authors.Step] = {
+    _CREATED: "created",
+    _REVIVED: "revived",
+    _SUPERSEDED: "superseded",
+}
 
 
 def check(request: ListEvents) -> None:
@@ -59,17 +66,23 @@ def page(
         {"now": now_ms, "at": at, "kind": kind, "number": number, "limit": request.limit + 1},
     ).fetchall()
     shown = rows[: request.limit]
-    found = tuple(
-        ProfileEvent(
-            **dict(zip(_COLUMNS, row, strict=True)),
-            changes=events.changes_of(row[0], seq, changes, sealer),
-        )
-        for _, seq, changes, *row in shown
-    )
+    own = [(_STEPS[kind], number) for kind, number, *_ in shown if kind in _STEPS]
+    by = dict(zip(own, authors.find(connection, own), strict=True))
+    found = tuple(_event(row, by, sealer) for row in shown)
     if len(rows) == len(shown):
         return EventPage(events=found)
     kind, number, _, _, _, at, *_ = shown[-1]
     return EventPage(events=found, next_cursor=f"{at}.{kind}.{number}")
+
+
+def _event(
+    row: Sequence[Any], by: Mapping[tuple[authors.Step, int], str | None], sealer: Sealer
+) -> ProfileEvent:
+    kind, number, changes, *values = row
+    fields = dict(zip(_COLUMNS, values, strict=True))
+    if kind in _STEPS:
+        fields["actor"] = by[_STEPS[kind], number]
+    return ProfileEvent(**fields, changes=events.changes_of(values[0], number, changes, sealer))
 
 
 def _told_by(table: str, *, restored: bool) -> tuple[str, ...]:

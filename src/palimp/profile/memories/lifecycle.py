@@ -83,9 +83,11 @@ def remove(
     from ..lazy import has_table
     from ..proposals import remove_for
     from ..relations.tables import drop
+    from . import authors
 
     remove_for(connection, handles)
     drop(connection, handles)
+    authors.drop(connection, handles)
     if not has_table(connection, "__palimp_lifecycle"):
         take_out(connection, handles, sealer)
         return

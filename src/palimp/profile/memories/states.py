@@ -26,7 +26,7 @@ from ..proposals import remove_for
 from ..protocols import Sealer
 from ..relations.tables import drop
 from ..schema import memories_table
-from . import events, holds
+from . import authors, events, holds
 from .lifecycle import take_out
 
 __all__ = [
@@ -396,6 +396,7 @@ def _purge(connection: apsw.Connection, found: Found, act: Act) -> None:
         (act.now_ms, found.handle),
     )
     drop(connection, [found.handle])
+    authors.drop(connection, [found.handle])
     events.blank(connection, found.handle)
 
 

@@ -15,6 +15,7 @@ from ..indexing import MEMORIES, reindex_around
 from ..protocols import Sealer
 from ..schema import prepare_timeline
 from ..sessions import touch_session
+from . import authors
 from .draft import Draft, draft
 
 __all__ = ["Outcome", "Writer", "ingest", "supersede", "take_place"]
@@ -65,6 +66,8 @@ def ingest(connection: apsw.Connection, drafts: Sequence[Draft], writer: Writer)
         prepare_timeline(connection)
     for item in drafts:
         _ingest_one(connection, item, writer, outcome)
+    if outcome.fresh:
+        authors.created(connection, outcome.fresh[0], writer.actor)
     reindex_around(connection, MEMORIES, outcome.fresh, writer.sealer)
     return outcome
 
@@ -118,7 +121,7 @@ def supersede(
     outcome = ingest(connection, [item], writer)
     result, new = outcome.results[0], outcome.handles[0]
     if new != handle and old_id not in result.superseded:
-        _retire(connection, handle, writer.now_ms)
+        _retire(connection, handle, writer.now_ms, writer.actor)
         _point(connection, handle, new)
         result = ItemResult(
             id=result.id,
@@ -130,17 +133,19 @@ def supersede(
     return Outcome([result], outcome.handles, outcome.fresh)
 
 
-def take_place(connection: apsw.Connection, old: int, new: int, now_ms: int) -> bool:
+def take_place(
+    connection: apsw.Connection, old: int, new: int, now_ms: int, actor: str | None
+) -> bool:
     """Let a memory that is there supersede another one, both by handle; False where it did before.
 
-    Of the two only the older one changes.
+    Of the two only the older one changes. `actor` is None for what the node does by itself.
     """
     holds = connection.execute(
         "SELECT 1 FROM __palimp_memories WHERE handle = ? AND superseded_at IS NULL", (old,)
     ).get
     if holds is None or old == new:
         return False
-    _retire(connection, old, now_ms)
+    _retire(connection, old, now_ms, actor)
     _point(connection, old, new)
     return True
 
@@ -179,10 +184,10 @@ def _ingest_one(connection: apsw.Connection, item: Draft, writer: Writer, outcom
             outcome.results.append(ItemResult(id=same[1], status="duplicate", handle=same[0]))
             outcome.handles.append(same[0])
             return
-    displaced = _displace(connection, item, writer.now_ms)
+    displaced = _displace(connection, item, writer)
     if row:
         handle = row[0]
-        _revive(connection, handle, _expires_at(item, writer), writer.now_ms)
+        _revive(connection, handle, _expires_at(item, writer), writer)
         if row[2] != "active":
             # Not before: it takes an archived or quarantined memory.
             from .states import Act, revived
@@ -239,7 +244,7 @@ def _shortened(item: Draft, writer: Writer) -> str | None:
     )
 
 
-def _displace(connection: apsw.Connection, item: Draft, now_ms: int) -> list[int]:
+def _displace(connection: apsw.Connection, item: Draft, writer: Writer) -> list[int]:
     """Retire what holds on the item's (type, topic) or has its extracted key.
 
     Of a topic the database allows one at a time.
@@ -255,11 +260,11 @@ def _displace(connection: apsw.Connection, item: Draft, now_ms: int) -> list[int
     if item.given.extracted_key is not None:
         from . import dedup
 
-        held = dedup.replaced(connection, item, now_ms)
+        held = dedup.replaced(connection, item, writer.now_ms)
         if held is not None and held not in handles:
             handles.append(held)
     for handle in handles:
-        _retire(connection, handle, now_ms)
+        _retire(connection, handle, writer.now_ms, writer.actor)
     return handles
 
 
@@ -298,13 +303,16 @@ def _insert(connection: apsw.Connection, identity: str, item: Draft, writer: Wri
     return connection.last_insert_rowid()
 
 
-def _revive(connection: apsw.Connection, handle: int, expires_at: int | None, now_ms: int) -> None:
+def _revive(
+    connection: apsw.Connection, handle: int, expires_at: int | None, writer: Writer
+) -> None:
     """Make a row hold again. Its first writer's source stays; a task gets a new lifetime."""
     connection.execute(
         """UPDATE __palimp_memories SET superseded_by = NULL, superseded_at = NULL,
         state = 'active', activated_at = ?, expires_at = ? WHERE handle = ?""",
-        (now_ms, expires_at, handle),
+        (writer.now_ms, expires_at, handle),
     )
+    authors.note(connection, "revived", handle, writer.actor)
 
 
 def _flag(connection: apsw.Connection, handle: int, flags: str) -> None:
@@ -312,10 +320,11 @@ def _flag(connection: apsw.Connection, handle: int, flags: str) -> None:
     connection.execute("UPDATE __palimp_memories SET flags = ? WHERE handle = ?", (flags, handle))
 
 
-def _retire(connection: apsw.Connection, handle: int, now_ms: int) -> None:
+def _retire(connection: apsw.Connection, handle: int, now_ms: int, actor: str | None) -> None:
     connection.execute(
         "UPDATE __palimp_memories SET superseded_at = ? WHERE handle = ?", (now_ms, handle)
     )
+    authors.note(connection, "superseded", handle, actor)
 
 
 def _point(connection: apsw.Connection, old: int, new: int) -> None:
