@@ -174,7 +174,8 @@ class Filters(Request, frozen=True, kw_only=True):
     `since` and `until` (inclusive, exclusive) compare `observed_at`, or `created_at` where that is
     missing; `90m`, `24h` and `7d` mean so long ago, as in `ListTimeline`. Superseded memories are
     left out unless `include_superseded`, expired ones always.
-    `project_or_none` means that project, or none. `tier` means exactly that tier.
+    `project_or_none` means that project, or none; with `any_project` it is said that all are meant,
+    which matters where a policy (`memory.unscoped`) asks for one. `tier` means exactly that tier.
     `metadata` (at most 16 keys of letters, digits and `_`) must hold each of these values at its
     top: 2 is 2.0 and not "2", nor is 1 true; null is a null that is there.
     `state` is `active`, `archived` or `quarantined`; a listing with scope `admin` also shows
@@ -194,6 +195,7 @@ class Filters(Request, frozen=True, kw_only=True):
     until: int | str | None = None
     project: str | None = None
     project_or_none: str | None = None
+    any_project: bool = False
     environment: str | None = None
     state: str = "active"
     trust: str | None = None

@@ -79,6 +79,15 @@ class MemoryRules(Request, frozen=True, kw_only=True):
 
     With `associations` facts and instructions are related to up to three others that are near to
     them, with `entities` memories are linked with what rules find named in them.
+
+    With `summarize_at` (2 to 1,000, 0 for never) a memory that takes the place of another one under
+    the same `extracted_key` has them summed up, without a model, once there are so many of them,
+    then with each up to ten, then with every tenth. Of a profile and its namespace neither is
+    stricter.
+
+    `unscoped` says what becomes of filters that name neither `project` nor `project_or_none`, nor
+    that `any_project` is meant: with `record` the audit says so, with `refuse` they are refused. It
+    keeps one from forgetting it and is no wall: what nobody else may see is a profile of its own.
     """
 
     task_ttl_max_secs: int | None = None
@@ -89,6 +98,8 @@ class MemoryRules(Request, frozen=True, kw_only=True):
     near_duplicate_min: float | None = None
     associations: bool | None = None
     entities: bool | None = None
+    summarize_at: int | None = None
+    unscoped: Literal["allow", "record", "refuse"] | None = None
 
 
 class ErasureRules(Request, frozen=True, kw_only=True):

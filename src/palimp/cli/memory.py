@@ -103,6 +103,9 @@ def filter_fields(decorated: Any) -> Any:
             click.option("--until", help="Before this time."),
             click.option("--project", help="Only this project."),
             click.option("--project-or-none", help="Only this project, and what has none."),
+            click.option(
+                "--any-project", is_flag=True, default=None, help="All projects are meant."
+            ),
             click.option("--environment", help="Only this environment."),
             click.option("--trust", help="Only what is trusted so."),
             click.option("--importance-min", type=float, help="Only at least this important."),

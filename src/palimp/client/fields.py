@@ -136,6 +136,7 @@ class FilterFields(TypedDict, total=False):
     until: Time
     project: str
     project_or_none: str
+    any_project: bool
     environment: str
     state: str
     trust: str

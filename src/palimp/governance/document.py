@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from ..api import Policy
+from ..api.limits import BATCH_ITEMS_MAX
 from ..errors import Internal, Invalid, Unavailable
 from ..profile.ranking import FACTORS, SETS, is_ranking, ranking_of
 
@@ -45,10 +46,11 @@ _COUNT_MAX = 1_000_000
 class _Field(NamedTuple):
     """What one field takes, and which of two values is the stricter one.
 
-    `words` go from the loosest to the strictest, of a choice none is stricter.
+    `words` go from the loosest to the strictest, of a choice none is stricter. A threshold is a
+    number of which none is stricter, and 0 is never.
     """
 
-    kind: Literal["number", "share", "switch", "permit", "word", "choice", "ranking"]
+    kind: Literal["number", "share", "threshold", "switch", "permit", "word", "choice", "ranking"]
     least: float = 0
     most: float = 0
     words: tuple[str, ...] = ()
@@ -61,7 +63,7 @@ class _Field(NamedTuple):
             return one or other
         if self.kind == "permit":
             return one and other
-        if self.kind in ("choice", "ranking"):
+        if not self.is_ordered:
             # Neither is stricter: what is nearer to the profile holds.
             return other
         return max(one, other, key=self.words.index)
@@ -69,6 +71,8 @@ class _Field(NamedTuple):
     def takes(self) -> str:
         if self.kind in ("number", "share"):
             return f"{self.least:,} to {self.most:,}"
+        if self.kind == "threshold":
+            return f"{self.least:,} to {self.most:,}, or 0 for never"
         if self.kind == "ranking":
             return f"{' or '.join(SETS)}, or weights from 0 of {', '.join(FACTORS)}, not all 0"
         return "true or false" if self._is_bool else " or ".join(self.words)
@@ -76,11 +80,18 @@ class _Field(NamedTuple):
     def fits(self, value: Any) -> bool:
         if self.kind == "number":
             return type(value) is int and self.least <= value <= self.most
+        if self.kind == "threshold":
+            return type(value) is int and (value == 0 or self.least <= value <= self.most)
         if self.kind == "share":
             return type(value) in (int, float) and self.least <= value <= self.most
         if self.kind == "ranking":
             return is_ranking(value)
         return type(value) is bool if self._is_bool else value in self.words
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether one of two values is the stricter one."""
+        return self.kind not in ("choice", "ranking", "threshold")
 
     @property
     def _is_bool(self) -> bool:
@@ -106,6 +117,8 @@ FIELDS: dict[str, _Field] = {
     "memory.near_duplicate_min": _Field("share", _COSINE_LEAST, 1.0),
     "memory.associations": _SWITCH,
     "memory.entities": _SWITCH,
+    "memory.summarize_at": _Field("threshold", 2, BATCH_ITEMS_MAX),
+    "memory.unscoped": _Field("word", words=("allow", "record", "refuse")),
     "erasure.purge_on_forget": _SWITCH,
     "erasure.grace_secs": _Field("number", 0, _SECONDS_MAX),
     "audit.enabled": _SWITCH,
@@ -144,6 +157,8 @@ class Effective(msgspec.Struct, frozen=True, kw_only=True):
     memory_near_duplicate_min: float | None = None
     memory_associations: bool = False
     memory_entities: bool = False
+    memory_summarize_at: int | None = None
+    memory_unscoped: str | None = None
     erasure_purge_on_forget: bool = False
     erasure_grace_secs: int | None = None
     audit_enabled: bool = False
@@ -243,7 +258,7 @@ def loosened(values: Mapping[str, Any], above: Mapping[str, Any]) -> list[str]:
         f"{name} {_shown(value)} (it is {_shown(above[name])} there)"
         for name, value in values.items()
         if name in above
-        and FIELDS[name].kind not in ("choice", "ranking")
+        and FIELDS[name].is_ordered
         and FIELDS[name].stricter(value, above[name]) != value
     ]
 

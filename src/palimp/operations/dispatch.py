@@ -14,6 +14,7 @@ from ..api.base import Request, Result
 from ..api.operation import Consistency, Durability
 from ..engine import check_request_id
 from ..errors import Error, Invalid, Unavailable
+from . import scoping
 from .access import OWNER, Principal
 from .context import Context
 
@@ -219,6 +220,7 @@ def dispatch(
             context = context.with_options(_checked(options), name, request)
         if context.owners is not None and (operation.writes or options.consistency != "cached"):
             context.hold(target)
+        unscoped = scoping.check(context, target, request)
         grant = _grant(context, operation)
         result = handler_of(name)(context, target, request)
         _check_floor(options.min_txid, result)
@@ -237,6 +239,8 @@ def dispatch(
         context.usage.count(operation, target, request)
     if context.audit is not None:
         context.audit.note(operation, target, request, options, principal, result)
+        if unscoped:
+            scoping.record(context, target, principal)
     return result
 
 

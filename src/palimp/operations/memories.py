@@ -105,6 +105,10 @@ def ingest(
             finished = finish_written(context, branch, results, request.wait)
             done = msgspec.structs.replace(done, **finished._asdict())
         context.wake(branch.address)
+    if policy.memory_summarize_at:
+        from .summing import sum_up
+
+        sum_up(context, target, policy, request.memories, results)
     return done
 
 
@@ -147,6 +151,10 @@ def supersede(context: Context, target: Target, request: Supersede) -> Written:
                 done, embedded=finished.embedded, note=notes, superseded=superseded
             )
         context.wake(branch.address)
+    if policy.memory_summarize_at:
+        from .summing import sum_up
+
+        sum_up(context, target, policy, [request.memory], [result])
     return done
 
 

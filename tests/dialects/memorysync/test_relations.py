@@ -205,3 +205,33 @@ def test_strict_scope_refuses_what_names_no_project(
         assert named.get("/memory/export").status_code == 200
     finally:
         house.close()
+
+
+@pytest.mark.parametrize("word", ["allow", "refuse"])
+def test_the_policy_of_the_tenants_namespace_decides_on_a_missing_project(
+    tmp_path_factory: pytest.TempPathFactory, word: str
+) -> None:
+    house = House(tmp_path_factory.mktemp(word), ManualClock())
+    try:
+        http = house.raw("policy")
+        added(http, "The keel is made of oak.")
+        namespace = house.profile().target.namespace
+        house.mem.set_policy(namespace, {"memory": {"unscoped": word}, "audit": {"enabled": True}})
+        assert http.get("/memory/export").status_code == 200
+        project(house, ONE)
+        house.clock.advance(6)  # type: ignore[attr-defined]
+        answer = http.post("/memory/query", json={"query": "keel"})
+        assert "x-memorysync-warning" not in answer.headers
+        if word == "refuse":
+            refused(answer, 400, "PROJECT_CONTEXT_REQUIRED")
+        else:
+            assert len(answer.json()["memories"]) == 1
+        named = house.raw("policy", **{"x-project-id": ONE})
+        assert len(named.post("/memory/query", json={"query": "keel"}).json()["memories"]) == 1
+        keyed = house.new_key(scopes=["memory:*", "org:cross_project_read"])
+        wide = house.raw("policy", keyed, **{"x-allow-cross-project": "true"})
+        assert len(wide.post("/memory/query", json={"query": "keel"}).json()["memories"]) == 1
+        house.node.context.audit.flush(10)
+        assert not list(house.mem.audit(namespace, action="scope.missing_project"))
+    finally:
+        house.close()

@@ -63,6 +63,10 @@ def test_the_strictest_of_several_is_taken_field_by_field() -> None:
         ("audit.enabled", True, False, False),
         ("ai_egress.embed", "self_hosted_only", "deny", True),
         ("ai_egress.embed", "deny", "self_hosted_only", False),
+        ("memory.unscoped", "allow", "record", True),
+        ("memory.unscoped", "refuse", "record", False),
+        ("memory.summarize_at", 9, 3, False),
+        ("memory.summarize_at", 0, 3, False),
     ],
 )
 def test_looser_is_named(name: str, value: object, above: object, looser: bool) -> None:
@@ -75,6 +79,10 @@ def test_what_cannot_be_meant_is_refused_by_name() -> None:
         checked(Policy(memory=MemoryRules(task_ttl_max_secs=59)), of_profile=False)
     with pytest.raises(Invalid, match=r"memory\.superseded_max_count is 0; give 1 to"):
         checked(Policy(memory=MemoryRules(superseded_max_count=0)), of_profile=False)
+    for number in (1, 1_001, -1):
+        with pytest.raises(Invalid, match=r"summarize_at is .*; give 2 to 1,000, or 0 for never"):
+            checked(Policy(memory=MemoryRules(summarize_at=number)), of_profile=False)
+    assert checked(Policy(memory=MemoryRules(summarize_at=0)), of_profile=True)
     with pytest.raises(Invalid, match=r"fewer than retention\.pitr_secs"):
         checked(
             Policy(retention=HistoryRetention(pitr_secs=120, pitr_snapshot_secs=60)),

@@ -38,7 +38,7 @@ def check(request: MoveMemories) -> None:
     names = [name for name in Filters.__struct_fields__ if name != "state"]
     empty = {name: getattr(Filters(), name) for name in names}
     given = [name for name in names if getattr(request, name) not in (empty[name], {})]
-    if request.topic is None and not set(given) - {"include_superseded"}:
+    if request.topic is None and not set(given) - {"include_superseded", "any_project"}:
         raise Invalid(
             f"to {request.move} needs a filter: with none it would be every memory; name types, a "
             "topic, a session, a source, tags, or a time"

@@ -72,6 +72,8 @@ def conditions(filters: Filters, now_ms: int, *, deleted: bool = False) -> Condi
             check_label(value, column)
             parts.append(f"m.{column} = :{column}")
             parameters[column] = value
+    if filters.any_project and (filters.project, filters.project_or_none) != (None, None):
+        raise Invalid("give any_project, which means all of them, or name a project, not both")
     if filters.project_or_none is not None:
         _project_or_none(filters, parts, parameters)
     _time_range(filters, parts, parameters, now_ms)

@@ -8,9 +8,8 @@ from typing import Any, Literal, NamedTuple
 
 from ....api import FoundMemories, Ingest, Ingested, ItemResult, Memory
 from ....api.annotating import Annotate
-from ....api.clusters import Summarize
 from ....api.limits import TTL_SECONDS_MAX
-from ....api.memories import FindMemories, History, HistoryOf, MemoryInput
+from ....api.memories import FindMemories, MemoryInput
 from ....errors import Conflict, Error, Invalid, NotFound
 from ..foreign import Reply, status_of
 from .call import Call
@@ -27,9 +26,6 @@ _REPEAT_SECONDS = 600
 _TTL_MINUTES_MAX = TTL_SECONDS_MAX // 60
 _MINUTE_MS = 60_000
 _MULTI = 207
-# Of so many said of one key a summary is made; it is made anew with each up to the second number,
-# then whenever there are as many more.
-_SUMMED_MIN, _SUMMED_EACH = 3, 10
 _ALREADY, _DUPLICATE, _LARGE = "already_ingested", "duplicate", "metadata_too_large"
 # What a memory has of its own where it was just written; the rest is read.
 _ECHOED = (
@@ -209,30 +205,10 @@ def _settled(
             "memories.find", FindMemories(handles=tuple(dict.fromkeys(handles)))
         )
         known = {one.handle: one for one in found.memories}
-    _sum_up(call, given, results)
     return [
         _outcome(call, one, result, known.get(result.handle))
         for one, result in zip(given, results, strict=True)
     ]
-
-
-def _sum_up(call: Call, given: Sequence[MemoryInput], results: Sequence[ItemResult]) -> None:
-    """Sum up what was said of a key, where it is enough by now.
-
-    Without a model, which a write does not wait for; what cannot be summed up is left as it is.
-    """
-    keyed = {
-        one.extracted_key: result.id
-        for one, result in zip(given, results, strict=True)
-        if one.extracted_key is not None and result.superseded
-    }
-    for written in keyed.values():
-        with suppress(Conflict, NotFound, Invalid):
-            versions: History = call.do("memories.history", HistoryOf(id=written))
-            size = len(versions.memories)
-            if size >= _SUMMED_MIN and (size <= _SUMMED_EACH or size % _SUMMED_EACH == 0):
-                oldest = versions.memories[0].handle
-                call.do("clusters.summarize", Summarize(cluster=oldest, method="extractive"))
 
 
 def _outcome(call: Call, given: MemoryInput, result: ItemResult, known: Memory | None) -> Stored:

@@ -15,8 +15,7 @@ from ....clock import parse_ms
 from ....errors import Error, Invalid
 from ....ids import FOREIGN_BYTES_MAX, foreign_name
 from ....node import Node
-from ....operations import OWNER, Principal
-from ....operations.auditing.actions import UNSCOPED
+from ....operations import OWNER, Principal, scoping
 from ..foreign import Asked
 from ..sent import Sent
 from .admission import Caller
@@ -78,6 +77,14 @@ class Call(Sent):
     def project(self) -> str | None:
         """The project that is meant; None spans all of them."""
         return self.caller.project
+
+    @property
+    def scoped(self) -> dict[str, Any]:
+        """The filters that say which projects are meant: one and what has none, or all of them.
+
+        That none was named is asked about once a request, by `check_scope`.
+        """
+        return {"project_or_none": self.project, "any_project": self.project is None}
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -166,9 +173,10 @@ class Call(Sent):
         return self.node.call(operation, aimed, request, options, asking)
 
     def check_scope(self) -> None:
-        """Note that no project is named where the tenant has some; or refuse it, if that is strict.
+        """Do what the policy says where no project is named and the tenant has some.
 
-        It goes into the audit and a header of the answer. Raises `Invalid` (400).
+        Unless it says otherwise, that goes into the audit and a header of the answer. Raises
+        `Invalid` (400) where it, or a setting of the node, wants one named.
         """
         caller, route = self.caller, self.asked.route
         assert route is not None
@@ -178,24 +186,21 @@ class Call(Sent):
         spanned = self.app.admission.projects(caller.tenant)
         if not spanned:
             return
-        if self.node.settings.memorysync_strict_scope:
+        # The rules say what is recorded.
+        self.app.house.prepare(self.namespace)
+        profile = foreign_name(caller.end_user) if caller.end_user else None
+        policy = self.node.context.policies.lenient(self.namespace, profile)
+        if self.node.settings.memorysync_strict_scope or policy.memory_unscoped == "refuse":
             raise bad(
                 f"X-Project-ID is missing: tenant {caller.tenant} has {spanned:,} projects, and "
-                "this node wants one named",
+                "one is to be named here",
                 "PROJECT_CONTEXT_REQUIRED",
             )
+        if policy.memory_unscoped == "allow":
+            return
         self.asked.extra["x-memorysync-warning"] = _WARNING
-        # The rules say that it is recorded.
-        self.app.house.prepare(self.namespace)
-        audit = self.node.context.audit
-        if audit is not None:
-            audit.record(
-                self.namespace,
-                UNSCOPED,
-                foreign_name(caller.end_user) if caller.end_user else None,
-                principal=caller.principal,
-                projects_spanned=spanned,
-            )
+        target = Target(self.namespace, profile)
+        scoping.record(self.node.context, target, caller.principal, spanned)
 
     # -- reading what was sent, and what is kept -------------------------------------------------
 

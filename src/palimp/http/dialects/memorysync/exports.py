@@ -267,6 +267,7 @@ def _wanted(call: Call, job: _Job) -> _Wanted:
         until=until,
         tier=given.tier(),
         project_or_none=job.project,
+        any_project=job.project is None,
     )
     return _Wanted(
         filters,

@@ -130,7 +130,7 @@ def clusters(call: Call) -> Any:
     found: list[dict[str, Any]] = []
     for by in _CLUSTERED_BY:
         if len(found) < limit:
-            request = ListClusters(by=by, project_or_none=call.project, limit=limit - len(found))
+            request = ListClusters(by=by, **call.scoped, limit=limit - len(found))
             found += [_cluster(call, one) for one in call.do("clusters.list", request).clusters]
     return {"clusters": found, "total": len(found)}
 

@@ -6,6 +6,7 @@ from ....api import Policy
 from ....api.policy import (
     AuditRules,
     LifecycleRules,
+    MemoryRules,
     RankingRules,
 )
 
@@ -22,5 +23,6 @@ RULES = Policy(
         warm_days=30,
         cold_days=180,
     ),
+    memory=MemoryRules(summarize_at=3),
     ranking=RankingRules(weights="memorysync"),
 )

@@ -70,7 +70,7 @@ def unlearn(call: Call, name: str, values: set[str], *, session: str | None = No
     gone, cursor = [], None
     found: list[Memory] = []
     while True:
-        request = ListMemories(session=session, limit=PAGE_MAX, cursor=cursor)
+        request = ListMemories(session=session, any_project=True, limit=PAGE_MAX, cursor=cursor)
         page: MemoryPage = call.do("memories.list", request)
         found += [one for one in page.memories if outer(one.metadata).get(name) in values]
         cursor = page.next_cursor

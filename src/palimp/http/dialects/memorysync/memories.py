@@ -162,7 +162,7 @@ def sees(call: Call, memory: Memory) -> bool:
 
 
 def _scoped(call: Call, **fields: Any) -> ListMemories:
-    return ListMemories(**fields, project_or_none=call.project, limit=PAGE_MAX)
+    return ListMemories(**fields, **call.scoped, limit=PAGE_MAX)
 
 
 def _listed(call: Call, request: ListMemories) -> Iterator[Memory]:

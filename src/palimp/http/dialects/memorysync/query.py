@@ -74,7 +74,7 @@ def ask(call: Call, text: str | None = None, k: int | None = None) -> Found:
         query=given,
         # Those that are left out afterwards leave room.
         k=wanted if summaries else 2 * wanted,
-        project_or_none=call.project,
+        **call.scoped,
         # A tier that is asked for is searched alone, however deep.
         depth=_depth(call) if filters.body.get("tier") is None else None,
         weights=_weights(call),

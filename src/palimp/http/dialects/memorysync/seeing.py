@@ -64,9 +64,7 @@ def newest(call: Call, limit: int, **filters: Any) -> Iterator[Memory]:
     cursor = None
     left = limit
     while left > 0:
-        request = ListMemories(
-            project_or_none=call.project, limit=min(left, PAGE_MAX), cursor=cursor, **filters
-        )
+        request = ListMemories(**call.scoped, limit=min(left, PAGE_MAX), cursor=cursor, **filters)
         page = call.do("memories.list", request)
         yield from page.memories
         left -= len(page.memories)

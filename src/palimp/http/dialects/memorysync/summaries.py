@@ -91,7 +91,7 @@ def _recalled(call: Call, query: str, k: int) -> list[Hit]:
     words = query.strip()[:_QUERY_CHARS_MAX]
     if not words:
         return []
-    request = RecallRequest(query=words, k=k, project_or_none=call.project)
+    request = RecallRequest(query=words, k=k, **call.scoped)
     found: Recall = call.do("recall", request)
     return [one for one in found.memories if not one.decryption_failed]
 
@@ -187,7 +187,7 @@ def _question(call: Call, name: str) -> str:
 def _answered(call: Call, query: str, k: int) -> _Answer:
     """Have a model answer where there is one that may; else quote what was found."""
     try:
-        done = call.do("ask", Ask(query=query, k=k, project_or_none=call.project))
+        done = call.do("ask", Ask(query=query, k=k, **call.scoped))
     except (Unconfigured, Denied, Unavailable) as error:
         if error.code == "unauthorized":
             raise
