@@ -260,3 +260,67 @@ def test_names_are_sealed_with_the_rest(do: Any, tmp_path: Path) -> None:
         # What was plain before it was sealed stands in the log, as in the history.
         assert b"Quokka" not in path.read_bytes(), path
     assert any((tmp_path / "memory" / "hot").rglob("*.db"))
+
+
+def test_what_is_said_about_an_edge_is_kept_and_replaced(do: Any, alice: Any) -> None:
+    one, two = do(alice.remember("one")), do(alice.remember("two"))
+    said = {"说": "Анна", "n": [1, 2.5, None], "deep": {"er": True}}
+    do(alice.relations.add(one, two, type="causal", metadata=said))
+    three = do(
+        alice.remember("three", relations=[{"to": one.id, "metadata": {"page": 7}}, {"to": two.id}])
+    )
+
+    def kept() -> dict[tuple[str, str], Any]:
+        edges = do.all(alice.relations.list())
+        assert not any(edge.decryption_failed for edge in edges)
+        return {(edge.source, edge.target): edge.metadata for edge in edges}
+
+    before = {(one.id, two.id): said, (three.id, one.id): {"page": 7}, (three.id, two.id): None}
+    assert kept() == before
+    do(alice.relations.add(one, two, type="causal", metadata={"n": 0}, origin="rule"))
+    assert kept() == before, "a rule replaces nothing that was given"
+    do(alice.relations.add(one, two, type="causal", metadata={}))
+    do(alice.relations.add(three, one))
+    assert kept() == {(one.id, two.id): {}, (three.id, one.id): None, (three.id, two.id): None}
+    do(alice.relations.remove(one, two))
+    do(alice.relations.add(one, two, type="causal"))
+    assert kept()[one.id, two.id] is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"long": "x" * 65_536}, r"metadata has 65,547 bytes as JSON, at most 65,536"),
+        ({"n": float("nan")}, "NaN|nan|JSON"),
+        (["a"], "metadata"),
+    ],
+)
+def test_what_cannot_be_said_about_an_edge_is_refused(
+    do: Any, alice: Any, metadata: Any, words: str
+) -> None:
+    one, two = do(alice.remember("one")), do(alice.remember("two"))
+    with pytest.raises(Invalid, match=words):
+        do(alice.relations.add(one, two, metadata=metadata))
+    with pytest.raises(Invalid, match=words):
+        do(alice.remember("three", relations=[{"to": one.id, "metadata": metadata}]))
+    assert _relations(do, alice) == []
+
+
+def test_a_merge_brings_what_is_said_about_an_edge(do: Any, alice: Any) -> None:
+    one, two = do(alice.remember("one")), do(alice.remember("two"))
+    do(alice.relations.add(one, two, metadata={"page": 1}))
+    trial = do(alice.fork("trial"))
+    assert do(trial.diff(alice)).updated == ()
+    do(trial.relations.add(one, two, metadata={"page": 2}))
+    three = do(trial.remember("three", relations=[{"to": one.id, "metadata": {"page": 3}}]))
+    found = do(trial.diff(alice))
+    assert ([one.id for one in found.added], len(found.updated)) == ([three.id], 1)
+
+    def said() -> dict[str, Any]:
+        return {edge.source: edge.metadata for edge in do.all(alice.relations.list())}
+
+    do(alice.merge(trial))
+    assert said() == {one.id: {"page": 2}, three.id: {"page": 3}}
+    do(trial.relations.add(one, two))
+    do(alice.merge(trial, on_conflict="theirs"))
+    assert said() == {one.id: None, three.id: {"page": 3}}

@@ -55,6 +55,8 @@ Scalar: TypeAlias = str | int | float | bool | None
 class RelationInput(Request, frozen=True, kw_only=True):
     """An edge to the memory with the id `to`: its type (a free word) and a weight in [0, 1].
 
+    `metadata` is a JSON object of up to 64 KiB, as that of memories is.
+
     Types that count more or less in a recall: `causal`, `entity_link`, `temporal`, `consolidation`,
     `association`, `derived`, `abstraction`.
     """
@@ -62,6 +64,7 @@ class RelationInput(Request, frozen=True, kw_only=True):
     to: str
     type: str = "association"
     weight: float = 1.0
+    metadata: dict[str, Any] | None = None
 
 
 class EntityInput(Request, frozen=True, kw_only=True):

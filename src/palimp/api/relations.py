@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .base import Request, Result, Sequenced
 from .limits import PAGE_DEFAULT
 from .memories import EntityInput, Memory, Origin
@@ -110,7 +112,8 @@ class UnlinkedPage(Result, Sequenced[Memory], frozen=True, kw_only=True):
 class Relation(Result, frozen=True, kw_only=True):
     """An edge from the memory `source` to the memory `target`.
 
-    `weight` lies in [0, 1]; `origin` is who says so.
+    `weight` lies in [0, 1]; `origin` is who says so. Where metadata cannot be decrypted, none is
+    given and `decryption_failed` says so.
     """
 
     source: str
@@ -119,21 +122,27 @@ class Relation(Result, frozen=True, kw_only=True):
     weight: float
     origin: Origin
     created_at: int
+    metadata: dict[str, Any] | None = None
+    decryption_failed: bool = False
 
 
 class NewRelation(Request, frozen=True, kw_only=True):
-    """An edge to be: from one memory to another one, both by id."""
+    """An edge to be: from one memory to another one, both by id.
+
+    `metadata` is a JSON object of up to 64 KiB, as that of memories is.
+    """
 
     source: str
     target: str
     type: str = "association"
     weight: float = 1.0
+    metadata: dict[str, Any] | None = None
 
 
 class AddRelations(Request, frozen=True, kw_only=True):
     """Relate 1 to 1,000 pairs of memories: all, or none where a memory is not there.
 
-    The same pair and type again replaces weight and origin.
+    The same pair and type again replaces weight, origin and metadata.
     """
 
     relations: tuple[NewRelation, ...]

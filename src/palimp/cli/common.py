@@ -27,6 +27,7 @@ __all__ = [
     "folder_options",
     "given",
     "json_lines",
+    "json_value",
     "object_store_option",
     "parse_json",
     "place_options",
@@ -249,6 +250,14 @@ def json_lines(stream: IO[str]) -> Iterator[tuple[int, Any | Invalid]]:
             yield from ((number, element) for element in value)
         else:
             yield number, value
+
+
+def json_value(_context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    """Return what an option says in JSON."""
+    try:
+        return None if text is None else parse_json(text)
+    except Invalid as error:
+        raise Invalid(f"--{parameter.name} is {error}") from error
 
 
 def parse_json(text: str) -> Any:

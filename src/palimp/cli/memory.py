@@ -36,7 +36,7 @@ from .common import (
     echo_txid,
     given,
     json_lines,
-    parse_json,
+    json_value,
     place_options,
     profile_argument,
     wait_option,
@@ -80,14 +80,6 @@ def _memory_fields(decorated: Any) -> Any:
     return decorated
 
 
-def _json(_context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
-    """Return what an option says in JSON."""
-    try:
-        return None if text is None else parse_json(text)
-    except Invalid as error:
-        raise Invalid(f"--{parameter.name} is {error}") from error
-
-
 def filter_fields(decorated: Any) -> Any:
     """Add the options that choose memories."""
     for option in reversed(
@@ -113,7 +105,7 @@ def filter_fields(decorated: Any) -> Any:
             click.option("--tier", type=click.Choice(get_args(Tier)), help="Only this tier."),
             click.option("--flag", "flags", multiple=True, help="Only with all these flags."),
             click.option(
-                "--metadata", callback=_json, help="Only with this metadata: '{\"step\": 2}'."
+                "--metadata", callback=json_value, help="Only with this metadata: '{\"step\": 2}'."
             ),
         )
     ):
@@ -334,7 +326,7 @@ def history(place: Place, profile: str, id: str | None, topic: str | None, at: s
 @command.command("annotate")
 @profile_argument
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--metadata", callback=_json, help="JSON, in the place of what is there.")
+@click.option("--metadata", callback=json_value, help="JSON, in the place of what is there.")
 @click.option("--tag", "tags", multiple=True, help="In the place of those there; '' for none.")
 @click.option("--importance", type=float, help="0 to 1.")
 @click.option("--confidence", type=float, help="0 to 1.")

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from ..api.limits import PAGE_DEFAULT
-from .common import Place, at_option, echo_json, echo_txid, given, place_options, profile_argument
+from .common import (
+    Place,
+    at_option,
+    echo_json,
+    echo_txid,
+    given,
+    json_value,
+    place_options,
+    profile_argument,
+)
 
 __all__ = ["COMMANDS"]
 
@@ -24,18 +35,19 @@ _ORIGIN = click.option(
 @click.argument("target")
 @click.option("--type", default="association", show_default=True, help="Free word: causal, ...")
 @click.option("--weight", type=float, default=1.0, show_default=True, help="0 to 1.")
+@click.option("--metadata", callback=json_value, help='A JSON object: \'{"said_by": "Anna"}\'.')
 @_ORIGIN
 @place_options
 def relate(
-    place: Place, profile: str, source: str, target: str, type: str, weight: float, origin: str
+    place: Place, profile: str, source: str, target: str, origin: str, **fields: Any
 ) -> None:
-    """Relate memory SOURCE to memory TARGET; said again, weight and origin are the new ones.
+    """Relate memory SOURCE to memory TARGET; said again, what is said now replaces what was.
 
     \b
     palimp memory relate alice mem_1... mem_2... --type causal --weight 0.8
     """
     with place.profile(profile) as store:
-        done = store.relations.add(source, target, type=type, weight=weight, origin=origin)  # type: ignore[arg-type]
+        done = store.relations.add(source, target, **given(fields), origin=origin)  # type: ignore[arg-type]
     echo_txid(done.txid)
     if place.as_json:
         echo_json(done)

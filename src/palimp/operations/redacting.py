@@ -28,13 +28,14 @@ from ..api import (
     SECRET_LABELS,
     MemoryInput,
     PutValue,
+    RelationInput,
     Statement,
     TurnInput,
     VectorInput,
 )
 from ..api.annotating import Annotate
 from ..api.base import Request
-from ..api.relations import MemoryEntities
+from ..api.relations import MemoryEntities, NewRelation
 from ..api.sql import Encoded, SqlValue
 from ..engine import Address
 from ..errors import Error, Invalid, in_batch
@@ -116,6 +117,8 @@ class Screen:
             changed["content"] = look.json(given.content, "content")
         if given.metadata is not None:
             changed["metadata"] = look.json(given.metadata, "metadata")
+        if any(one.metadata is not None for one in given.relations):
+            changed["relations"] = tuple(_edge(look, one) for one in given.relations)
         return self._with_vector(look, given, changed)
 
     def named(self, given: MemoryEntities) -> Seen[MemoryEntities]:
@@ -123,6 +126,14 @@ class Screen:
         look = Look(self)
         for one in given.entities:
             look.name(one.name, "entities")
+        return self._seen(look, given)
+
+    def relation(self, given: NewRelation) -> Seen[NewRelation]:
+        """Look at what is said about an edge; its type is a plain word."""
+        look = Look(self)
+        if given.metadata is not None:
+            metadata = look.json(given.metadata, "metadata")
+            given = msgspec.structs.replace(given, metadata=metadata)
         return self._seen(look, given)
 
     def annotation(self, given: Annotate) -> Seen[Annotate]:
@@ -282,6 +293,13 @@ class Screen:
                 about={"branch": address.branch, **about},
                 **{f"{_DONE[w]}.{label}.{field}": n for (w, label, field), n in counts.items()},
             )
+
+
+def _edge(look: Look, given: RelationInput) -> RelationInput:
+    if given.metadata is None:
+        return given
+    metadata = look.json(given.metadata, "relations")
+    return msgspec.structs.replace(given, metadata=metadata)
 
 
 class Look:

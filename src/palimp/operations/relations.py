@@ -38,7 +38,7 @@ def add(context: Context, target: Target, request: AddRelations) -> AddedRelatio
         try:
             check_id(one.source)
             check_id(one.target)
-            given.check_edge(one.type, one.weight)
+            given.check_edge(one)
             if one.source == one.target:
                 raise Invalid(
                     f"memory {one.source!r:.80} would be related to itself; name another one"
@@ -46,9 +46,15 @@ def add(context: Context, target: Target, request: AddRelations) -> AddedRelatio
         except Error as error:
             raise in_batch(error, "relations", index, count) from error
     now_ms = context.clock.now_ms()
+    screen = context.screen(context.address(target))
+    if screen is not None:
+        seen = screen.each(screen.relation, request.relations, "relations")
+        request = msgspec.structs.replace(request, relations=tuple(one.item for one in seen))
+        context = screen.settled("relations.add", request)
+    sealer = context.sealer_of(target)
 
     def write(connection: apsw.Connection) -> AddedRelations:
-        new = list(edges.resolved(connection, request.relations, now_ms))
+        new = list(edges.resolved(connection, request.relations, sealer, now_ms))
         added, updated = edges.add(connection, new, request.origin, now_ms)
         return AddedRelations(added=added, updated=updated)
 
@@ -89,8 +95,8 @@ def list_page(context: Context, target: Target, request: ListRelations) -> Relat
             if request.memory is not None:
                 raise _empty(target, request.memory)
             return RelationPage(relations=())
-        now_ms = context.now_ms(database)
-        page, txid, _ = database.read(lambda c: pages.list_relations(c, request, now_ms))
+        now_ms, sealer = context.now_ms(database), context.sealer_of(target)
+        page, txid, _ = database.read(lambda c: pages.list_relations(c, request, sealer, now_ms))
     return msgspec.structs.replace(page, txid=txid)
 
 

@@ -18,8 +18,8 @@ def complete(connection: apsw.Connection, names: Sequence[str]) -> None:
     # Asked of an import only; opening a folder does not wait for these.
     from . import collections, documents, governed, kv, proposals, turn_keys, usage
     from .memories import authors, dedup, states, timeline
-    from .relations import tables
+    from .relations import notes, tables
 
     first = (kv, collections, documents, proposals, states, usage, dedup, tables, governed)
-    for part in (*first, turn_keys, timeline, authors):
+    for part in (*first, turn_keys, timeline, authors, notes):
         part.complete(connection, names)

@@ -18,8 +18,9 @@ from .indexing import MEMORIES, TURNS, Corpus, add_entries, neighbours, remove_e
 from .lazy import has_table
 from .memories import events
 from .protocols import Sealer
+from .relations import notes
 from .relations.entities import NAME_FIELD, TABLE
-from .relations.tables import ENTITIES
+from .relations.tables import ENTITIES, NOTES
 
 __all__ = ["Part", "Resealed", "count", "parts", "refuse_sealed", "reseal"]
 
@@ -58,6 +59,7 @@ _PARTS = (
     Part(TURNS.rows, "turns", ("handle",), "session || '/' || seq", ("content",), TURNS),
     Part("__palimp_proposals", "proposals", ("handle",), "id", ("text", "draft", "reason")),
     Part(ENTITIES, TABLE, ("entity",), "mark", (NAME_FIELD,)),
+    Part(NOTES, notes.PLACE, ("source", "target", "type"), "mark", (notes.FIELD,)),
     Part(events.TABLE, events.PLACE, ("seq",), events.CHANGES_IDENTITY, ("changes",)),
     Part("__palimp_kv", "kv", ("ns", "k"), _KV_IDENTITY, ("v",), data=True),
 )

@@ -118,7 +118,7 @@ def _memories(
         if supersedes:
             fields["supersedes"] = supersedes
         for name, related in (
-            ("relations", list(relations_from(connection, row[0]))),
+            ("relations", list(relations_from(connection, row[0], sealer))),
             ("entities", list(entities_of(connection, row[0], sealer))),
         ):
             if related:

@@ -39,7 +39,16 @@ def test_memories_are_related_by_known_types(house: House) -> None:
     body = {"to_memory_id": two, "relationship_type": "caused_by", "confidence": 0.4}
     made = http.post(path, json=body).json()
     assert (made["from_memory_id"], made["to_memory_id"], made["confidence"]) == (one, two, 0.4)
+    assert made["metadata"] is None
+    said = {"source": "Anna", "pages": [1, 2]}
+    kept = http.post(path, json={**body, "metadata": said}).json()
+    assert (kept["id"], kept["metadata"]) == (made["id"], said)
+    (edge,) = http.get("/memory/graph", params={"memory_id": one}).json()["edges"]
+    assert edge["metadata"] == said
+    too_large = {**body, "metadata": {"text": "x" * 20_000}}
+    refused(http.post(path, json=too_large), 413, "PAYLOAD_TOO_LARGE")
     again = http.post(path, json={**body, "confidence": 0.7}).json()
+    assert again["metadata"] is None
     assert (again["id"], again["confidence"]) == (made["id"], 0.7)
     refused(http.post(path, json={**body, "to_memory_id": one}), 422, "VALIDATION_ERROR")
     refused(http.post(path, json={**body, "to_memory_id": 99}), 404, "NOT_FOUND")

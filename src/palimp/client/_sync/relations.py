@@ -158,16 +158,23 @@ class Relations(RelationsReading):
         *,
         type: str = "association",
         weight: float = 1.0,
+        metadata: Mapping[str, Any] | None = None,
         origin: Origin = "given",
         durability: Durability | None = None,
         request_id: str | None = None,
     ) -> AddedRelations:
-        """Relate one memory to another; said again, `weight` and `origin` are the new ones.
+        """Relate one memory to another; said again, what is said now replaces what was.
 
-        `type` is a free word. Raises `NotFound` for an id that no memory has, `Invalid` for a
-        memory and itself.
+        `type` is a free word, `metadata` a JSON object. Raises `NotFound` for an id that no memory
+        has, `Invalid` for a memory and itself.
         """
-        new = {"source": text_id(source), "target": text_id(target), "type": type, "weight": weight}
+        new: dict[str, Any] = {
+            "source": text_id(source),
+            "target": text_id(target),
+            "type": type,
+            "weight": weight,
+            "metadata": metadata,
+        }
         return self.add_many(
             [new], origin=origin, durability=durability, request_id=request_id
         )
@@ -182,7 +189,7 @@ class Relations(RelationsReading):
     ) -> AddedRelations:
         """Add 1 to 1,000 relations in one transaction: all of them, or none and an error.
 
-        Each is a mapping of `source`, `target`, `type` and `weight`, or a `NewRelation`.
+        Each is a mapping of `source`, `target`, `type`, `weight`, `metadata`, or a `NewRelation`.
         """
         new = listed_requests(NewRelation, relations, "add_many", "relations")
         request = to_request(AddRelations, {"relations": new, "origin": origin}, "add_many")

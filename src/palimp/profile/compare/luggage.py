@@ -13,7 +13,7 @@ from ..indexing import GIVEN_MODEL, MEMORIES, embedding_text
 from ..memories import authors, dedup
 from ..memories.authors import Authors
 from ..protocols import Sealer, Undecipherable
-from ..relations import copying
+from ..relations import copying, notes
 from ..relations.copying import Given
 from ..relations.tables import LINKS, RELATIONS, drop_orphans, is_made
 from .versions import Version, is_deleted
@@ -118,6 +118,8 @@ def put_links(
             connection.execute(
                 f"DELETE FROM {table} WHERE {column} = ? AND origin != 'rule'", (handle,)
             )
+        # Those of edges to it stay: their edges do.
+        notes.drop_loose(connection, [handle])
     copying.take(connection, handle, luggage.links, handles)
     if before:
         drop_orphans(connection, [entity for (entity,) in before])

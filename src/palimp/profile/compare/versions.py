@@ -16,6 +16,7 @@ import apsw
 from ..lazy import has_table
 from ..memories.states import DELETED
 from ..protocols import Sealer, Undecipherable
+from ..relations import notes
 from ..relations.tables import ENTITIES, LINKS, RELATIONS, is_made
 
 __all__ = [
@@ -41,8 +42,6 @@ _SELECT = f"""SELECT {_COLUMNS}, s.id FROM __palimp_memories m
 LEFT JOIN __palimp_memories s ON s.handle = m.superseded_by"""
 _LINKS = f"""SELECT l.handle, e.mark, l.origin, l.weight FROM {LINKS} l
 JOIN {ENTITIES} e USING (entity) WHERE l.origin != 'rule'"""
-_EDGES = f"""SELECT r.source, m.id, r.type, r.weight FROM {RELATIONS} r
-JOIN __palimp_memories m ON m.handle = r.target WHERE r.origin != 'rule'"""
 
 
 class Version(NamedTuple):
@@ -181,7 +180,7 @@ def differences(one: Version, other: Version, sealer: Sealer) -> tuple[str, ...]
         known and one.by != other.by
     ):
         found.append("superseded_by")
-    if one.links != other.links:
+    if one.links != other.links and _said(one.links, sealer) != _said(other.links, sealer):
         found.append("relations")
     return tuple(found)
 
@@ -204,7 +203,10 @@ def _links(connection: apsw.Connection, handle: int | None = None) -> dict[int, 
     if not is_made(connection):
         return {}
     found: dict[int, list[Any]] = {}
-    for statement, column in ((_LINKS, "l.handle"), (_EDGES, "r.source")):
+    said, beside = notes.joined(connection)
+    edges = f"""SELECT r.source, m.id, r.type, r.weight, {said} FROM {RELATIONS} r {beside}
+    JOIN __palimp_memories m ON m.handle = r.target WHERE r.origin != 'rule'"""
+    for statement, column in ((_LINKS, "l.handle"), (edges, "r.source")):
         which = "" if handle is None else f" AND {column} = ?"
         rows: Any = connection.execute(
             f"{statement}{which} ORDER BY 1, 2, 3", () if handle is None else (handle,)
@@ -212,6 +214,15 @@ def _links(connection: apsw.Connection, handle: int | None = None) -> dict[int, 
         for one, *rest in rows:
             found.setdefault(one, []).append(tuple(rest))
     return {one: tuple(rows) for one, rows in found.items()}
+
+
+def _said(links: tuple[Any, ...], sealer: Sealer) -> list[Any]:
+    """Return links and edges with metadata in plain: sealed anew it is the same."""
+    # A link has three fields; an edge has two more, which are its note.
+    return [
+        (*link[:3], notes.read(notes.note_of(*link[3:]), sealer)) if link[3:] else link
+        for link in links
+    ]
 
 
 def _opened(identity: str, value: Any, sealer: Sealer) -> Any:

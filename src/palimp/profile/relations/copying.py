@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
+from . import notes
 from .tables import ENTITIES, LINKS, RELATIONS, is_made, prepare
 
 __all__ = ["Edge", "Given", "Link", "of", "take"]
@@ -25,6 +26,7 @@ class Edge(NamedTuple):
     weight: float
     origin: str
     created_at: int
+    note: notes.Note | None = None
 
 
 class Link(NamedTuple):
@@ -58,17 +60,22 @@ def of(connection: apsw.Connection, handle: int) -> Given:
         FROM {LINKS} l JOIN {ENTITIES} e USING (entity) WHERE l.handle = ? ORDER BY e.mark""",
         (handle,),
     )
+    said, beside = notes.joined(connection)
+    columns = f"r.type, r.weight, r.origin, r.created_at, {said} FROM {RELATIONS} r {beside}"
     edges: Any = connection.execute(
-        f"""SELECT m.id, 1, r.type, r.weight, r.origin, r.created_at FROM {RELATIONS} r
+        f"""SELECT m.id, 1, {columns}
         JOIN __palimp_memories m ON m.handle = r.target WHERE r.source = ?1
-        UNION ALL SELECT m.id, 0, r.type, r.weight, r.origin, r.created_at FROM {RELATIONS} r
+        UNION ALL SELECT m.id, 0, {columns}
         JOIN __palimp_memories m ON m.handle = r.source WHERE r.target = ?1
         ORDER BY 1, 2, 3""",
         (handle,),
     )
     return Given(
         tuple(map(Link._make, links)),
-        tuple(Edge(other, bool(outgoing), *rest) for other, outgoing, *rest in edges),
+        tuple(
+            Edge(other, bool(outgoing), kind, weight, origin, at, notes.note_of(*note))
+            for other, outgoing, kind, weight, origin, at, *note in edges
+        ),
     )
 
 
@@ -98,6 +105,8 @@ def take(
             for source, target, edge in edges
         ],
     )
+    for source, target, edge in edges:
+        notes.put(connection, (source, target, edge.type), edge.note)
     for link in given.entities:
         connection.execute(
             f"""INSERT INTO {ENTITIES} (mark, name, type, created_at) VALUES (?, ?, ?, ?)

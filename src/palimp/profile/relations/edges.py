@@ -9,6 +9,8 @@ import apsw
 
 from ...api import NewRelation, Origin
 from ...errors import Invalid
+from ..protocols import Sealer
+from . import notes
 from .tables import RELATIONS, is_made, prepare, present
 
 __all__ = ["MULTIPLIERS", "NewEdge", "add", "multiplier", "remove", "resolved"]
@@ -32,6 +34,7 @@ class NewEdge(NamedTuple):
     target: int
     type: str
     weight: float
+    note: notes.Note | None = None
 
 
 def multiplier(type: str) -> float:
@@ -40,13 +43,14 @@ def multiplier(type: str) -> float:
 
 
 def resolved(
-    connection: apsw.Connection, given: Iterable[NewRelation], now_ms: int
+    connection: apsw.Connection, given: Iterable[NewRelation], sealer: Sealer, now_ms: int
 ) -> Iterator[NewEdge]:
     """Yield edges by handle; raises `NotFound` naming an id that no memory has."""
     for one in given:
         source = present(connection, one.source, now_ms)
         target = present(connection, one.target, now_ms)
-        yield NewEdge(source, target, one.type, one.weight)
+        note = notes.sealed(one.metadata, one.source, one.target, one.type, sealer)
+        yield NewEdge(source, target, one.type, one.weight, note)
 
 
 def add(
@@ -54,7 +58,7 @@ def add(
 ) -> tuple[int, int]:
     """Add edges and return how many are new and how many were there.
 
-    The same again replaces weight and origin, unless it is a rule that says so.
+    The same again replaces weight, origin and metadata, unless it is a rule that says so.
     """
     added = updated = 0
     for edge in edges:
@@ -67,8 +71,9 @@ def add(
         if known is None or origin != "rule" or known == "rule":
             connection.execute(
                 f"INSERT OR REPLACE INTO {RELATIONS} VALUES (?, ?, ?, ?, ?, ?)",
-                (*edge, origin, now_ms),
+                (*edge[:4], origin, now_ms),
             )
+            notes.put(connection, edge[:3], edge.note)
         added += known is None
         updated += known is not None
     return added, updated
@@ -84,4 +89,6 @@ def remove(connection: apsw.Connection, source: int, target: int, type: str | No
         AND (?3 IS NULL OR type = ?3)""",
         (source, target, type),
     )
-    return connection.total_changes() - before
+    removed = connection.total_changes() - before
+    notes.drop_loose(connection, [source])
+    return removed

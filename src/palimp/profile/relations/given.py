@@ -8,12 +8,12 @@ from typing import get_args
 
 import apsw
 
-from ...api import EntityInput, MemoryInput, Origin
+from ...api import EntityInput, MemoryInput, NewRelation, Origin, RelationInput
 from ...api.limits import ENTITIES_MAX, ENTITY_NAME_BYTES_MAX, RELATIONS_MAX
 from ...errors import Invalid, NotFound
 from ..checks import check_id, check_share, check_text
 from ..protocols import Sealer
-from . import edges, entities
+from . import edges, entities, notes
 from .tables import present
 
 __all__ = ["check_edge", "check_entities", "check_memory", "check_origin", "check_type", "write"]
@@ -30,7 +30,7 @@ def check_memory(given: MemoryInput) -> None:
             "add the others with relations.add"
         )
     for place, one in enumerate(given.relations):
-        check_edge(one.type, one.weight, f"relations[{place}].")
+        check_edge(one, f"relations[{place}].")
         check_id(one.to)
     check_entities(given.entities)
 
@@ -49,10 +49,12 @@ def check_entities(given: Sequence[EntityInput]) -> None:
             check_type(one.type, f"entities[{place}].type")
 
 
-def check_edge(type: str, weight: float, field: str = "") -> None:
-    """Raise `Invalid` unless this can be an edge's type and weight."""
-    check_type(type, f"{field}type")
-    check_share(weight, f"{field}weight")
+def check_edge(given: RelationInput | NewRelation, field: str = "") -> None:
+    """Raise `Invalid` unless this can be an edge's type, weight and metadata."""
+    check_type(given.type, f"{field}type")
+    check_share(given.weight, f"{field}weight")
+    if given.metadata is not None:
+        notes.metadata_text(given.metadata, f"{field}metadata")
 
 
 def check_type(value: str, field: str) -> None:
@@ -83,8 +85,17 @@ def write(
         targets = [present(connection, one.to, now_ms) for one in given.relations]
     except NotFound as error:
         raise Invalid(f"relations: {error}") from error
+    own = ""
+    if any(one.metadata is not None for one in given.relations):
+        own = connection.execute("SELECT id FROM __palimp_memories WHERE handle = ?", (handle,)).get
     new = [
-        edges.NewEdge(handle, target, one.type, one.weight)
+        edges.NewEdge(
+            handle,
+            target,
+            one.type,
+            one.weight,
+            notes.sealed(one.metadata, own, one.to, one.type, sealer),
+        )
         for target, one in zip(targets, given.relations, strict=True)
     ]
     edges.add(connection, new, "given", now_ms)

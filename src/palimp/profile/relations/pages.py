@@ -23,6 +23,7 @@ from ...sealing import PLACEHOLDER, Undecipherable
 from ..checks import check_id, check_integer, check_label
 from ..memories.rows import MEMORY_COLUMNS, memory_of
 from ..protocols import Sealer
+from . import notes
 from .entities import NAME_FIELD, TABLE, entity_id
 from .given import check_type
 from .tables import ENTITIES, LINKS, RELATIONS, is_made, present
@@ -106,7 +107,7 @@ def list_entities(
 
 
 def list_relations(
-    connection: apsw.Connection, request: ListRelations, now_ms: int
+    connection: apsw.Connection, request: ListRelations, sealer: Sealer, now_ms: int
 ) -> RelationPage:
     """Return one page of edges of which both ends are there; its txid is set by the caller.
 
@@ -116,9 +117,10 @@ def list_relations(
     if not is_made(connection):
         return RelationPage(relations=())
     source, target, kind = _edge(request.cursor)
+    said, beside = notes.joined(connection)
     rows: list[Any] = connection.execute(
-        f"""SELECT r.source, r.target, r.type, s.id, t.id, r.weight, r.origin, r.created_at
-        FROM {RELATIONS} r JOIN __palimp_memories s ON s.handle = r.source
+        f"""SELECT r.source, r.target, r.type, s.id, t.id, r.weight, r.origin, r.created_at, {said}
+        FROM {RELATIONS} r {beside} JOIN __palimp_memories s ON s.handle = r.source
         JOIN __palimp_memories t ON t.handle = r.target
         WHERE (r.source, r.target, r.type) > (:source, :target, :kind)
         AND {"1" if handle is None else "(r.source = :handle OR r.target = :handle)"}
@@ -136,12 +138,24 @@ def list_relations(
         },
     ).fetchall()
     page = rows[: request.limit]
-    found = tuple(
-        Relation(source=one, target=other, type=row[2], weight=weight, origin=origin, created_at=at)
-        for *row, one, other, weight, origin, at in page
-    )
+    found = tuple(_relation(row, sealer) for row in page)
     last = ".".join(map(str, page[-1][:3])) if len(rows) > len(page) else None
     return RelationPage(relations=found, next_cursor=last)
+
+
+def _relation(row: Any, sealer: Sealer) -> Relation:
+    _, _, kind, source, target, weight, origin, at, *note = row
+    said = notes.read(notes.note_of(*note), sealer)
+    return Relation(
+        source=source,
+        target=target,
+        type=kind,
+        weight=weight,
+        origin=origin,
+        created_at=at,
+        metadata=said.metadata,
+        decryption_failed=said.failed,
+    )
 
 
 def list_unlinked(
@@ -180,17 +194,24 @@ def entities_of(
         yield {"name": name, "type": kind, "origin": origin, "weight": weight}
 
 
-def relations_from(connection: apsw.Connection, handle: int) -> Iterator[dict[str, Any]]:
+def relations_from(
+    connection: apsw.Connection, handle: int, sealer: Sealer
+) -> Iterator[dict[str, Any]]:
     """Yield the edges that lead from a memory, deleted or not, to one that is there."""
     if not is_made(connection):
         return
+    said, beside = notes.joined(connection)
     rows: Any = connection.execute(
-        f"""SELECT m.id, r.type, r.weight, r.origin FROM {RELATIONS} r
+        f"""SELECT m.id, r.type, r.weight, r.origin, {said} FROM {RELATIONS} r {beside}
         JOIN __palimp_memories m ON m.handle = r.target WHERE r.source = ? ORDER BY 1, 2""",
         (handle,),
     )
-    for target, kind, weight, origin in rows.fetchall():
-        yield {"to": target, "type": kind, "weight": weight, "origin": origin}
+    for target, kind, weight, origin, *note in rows.fetchall():
+        edge = {"to": target, "type": kind, "weight": weight, "origin": origin}
+        read = notes.read(notes.note_of(*note), sealer)
+        if read.metadata is not None:
+            edge["metadata"] = read.metadata
+        yield {**edge, "decryption_failed": True} if read.failed else edge
 
 
 def _name(mark: str, stored: str | bytes, sealer: Sealer) -> str:

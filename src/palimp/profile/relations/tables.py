@@ -18,6 +18,7 @@ from ..lazy import has_table
 __all__ = [
     "ENTITIES",
     "LINKS",
+    "NOTES",
     "RELATIONS",
     "complete",
     "drop",
@@ -30,6 +31,8 @@ __all__ = [
 RELATIONS = "__palimp_relations"
 ENTITIES = "__palimp_entities"
 LINKS = "__palimp_entity_links"
+# Of edges that somebody said more about, see `notes`.
+NOTES = "__palimp_relation_metadata"
 # `mark` is the id of an entity, a keyed hash of its name; the name itself may be sealed.
 _STATEMENTS = (
     f"""CREATE TABLE {RELATIONS} (
@@ -92,7 +95,9 @@ def drop(connection: apsw.Connection, handles: Sequence[int]) -> None:
         for (entity,) in connection.execute(f"SELECT entity FROM {LINKS} WHERE handle = ?", handle)
     }
     connection.executemany(f"DELETE FROM {LINKS} WHERE handle = ?", one)
-    connection.executemany(f"DELETE FROM {RELATIONS} WHERE source = ?1 OR target = ?1", one)
+    tables = (RELATIONS, NOTES) if has_table(connection, NOTES) else (RELATIONS,)
+    for table in tables:
+        connection.executemany(f"DELETE FROM {table} WHERE source = ?1 OR target = ?1", one)
     drop_orphans(connection, entities)
 
 

@@ -61,7 +61,7 @@ def named(connection: apsw.Connection, **fields: Any) -> list[tuple[str, str, in
 
 
 def related(connection: apsw.Connection) -> int:
-    return len(pages.list_relations(connection, ListRelations(), 1))
+    return len(pages.list_relations(connection, ListRelations(), SEALER, 1))
 
 
 def rows(connection: apsw.Connection, table: str) -> int:
@@ -89,7 +89,7 @@ def test_what_comes_with_a_memory_is_written_with_it(connection: apsw.Connection
         relations=(RelationInput(to=first, type="causal", weight=0.25),),
         entities=(EntityInput(name="Anna", type="person"), EntityInput(name="x")),
     )
-    (edge,) = pages.list_relations(connection, ListRelations(), 1)
+    (edge,) = pages.list_relations(connection, ListRelations(), SEALER, 1)
     assert (edge.source, edge.target, edge.type) == (second, first, "causal")
     assert (edge.weight, edge.origin) == (0.25, "given")
     assert named(connection) == [("Anna", "person", 1), ("x", "concept", 1)]
@@ -166,7 +166,7 @@ def test_an_edge_again_has_the_new_weight_unless_a_rule_says_so(
     assert edges.add(connection, [edge._replace(weight=0.6)], "rule", 1) == (0, 1)
     assert edges.add(connection, [edge._replace(weight=0.7)], "given", 1) == (0, 1)
     assert edges.add(connection, [edge._replace(weight=0.8)], "rule", 1) == (0, 1)
-    (found,) = pages.list_relations(connection, ListRelations(), 1)
+    (found,) = pages.list_relations(connection, ListRelations(), SEALER, 1)
     assert (found.weight, found.origin) == (0.7, "given")
     with pytest.raises(Invalid, match="to itself"):
         edges.add(connection, [edge._replace(target=one)], "given", 1)

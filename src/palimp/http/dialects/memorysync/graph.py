@@ -117,6 +117,7 @@ def _edge(edge: Relation, nodes: dict[str, Memory]) -> dict[str, Any]:
         "type": edge.type,
         "relationship_type": edge.type,
         "confidence": edge.weight,
+        "metadata": edge.metadata,
         "created_at": stamp(edge.created_at),
     }
 

@@ -57,7 +57,7 @@ _COMMENT_CHARS_MAX = 2_000
 
 
 def relate(call: Call) -> Any:
-    """Relate a memory to another one; the same pair and type again replaces the confidence."""
+    """Relate a memory to another one; what is said of the same pair and type again replaces it."""
     source, target = identity(call), call.handle("to_memory_id")
     kind = call.text("relationship_type")
     if source == target:
@@ -78,6 +78,7 @@ def relate(call: Call) -> Any:
         target=both[target].id,
         type=kind,
         weight=1.0 if confidence is None else confidence,
+        metadata=metadata,
     )
     call.do("relations.add", AddRelations(relations=(edge,)))
     written = next(one for one in _edges(call, edge) if one.target == edge.target)
@@ -87,7 +88,7 @@ def relate(call: Call) -> Any:
         "to_memory_id": target,
         "relationship_type": kind,
         "confidence": written.weight,
-        "metadata": metadata,
+        "metadata": written.metadata,
         "created_at": stamp(written.created_at),
     }
 
