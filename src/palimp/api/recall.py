@@ -55,7 +55,8 @@ class RecallRequest(Filters, frozen=True, kw_only=True):
     `feedback_weight` (0 to 1, else 0.1), each other signal takes half of that, from 0.5 to 2 times.
 
     `channels` are those that may propose memories, all where none is named. Without `vector` no
-    model is asked.
+    model is asked. `steps` (1 to 3, else 1) is how far the channel `relation` goes from what the
+    others found; said, it is asked also with weights that do not count relations.
     """
 
     query: str | None = None
@@ -72,6 +73,7 @@ class RecallRequest(Filters, frozen=True, kw_only=True):
     weights: str | dict[str, float] | None = None
     channels: tuple[Channel, ...] = ()
     feedback_weight: float | None = None
+    steps: int | None = None
 
 
 class Feature(Result, frozen=True, kw_only=True):

@@ -198,6 +198,7 @@ for _command in (*relations.COMMANDS, *clusters.COMMANDS):
 @click.option("--max-tokens", type=int, help="Together at most that many tokens.")
 @click.option("--window", type=int, help="Neighbouring events on each side of a hit.")
 @click.option("--explain", is_flag=True, help="Say what every signal was worth.")
+@click.option("--steps", type=int, help="How far to follow relations, 1 to 3. [default: 1]")
 @click.option("--depth", type=click.Choice(get_args(Depth)), help="How many tiers to search.")
 @click.option("--weights", help="A set of weights, or factors: semantic=1,recency=0.5.")
 @click.option(

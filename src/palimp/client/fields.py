@@ -204,6 +204,7 @@ class RecallFields(FilterFields, ReadFields, total=False):
     weights: str | Mapping[str, float]
     channels: Sequence[Channel]
     feedback_weight: float
+    steps: int
 
 
 class EventFields(TypedDict, total=False):

@@ -18,7 +18,7 @@ from ..api import (
     TurnHit,
     TurnSearch,
 )
-from ..api.limits import K_MAX, QUERY_BYTES_MAX, WINDOW_MAX
+from ..api.limits import K_MAX, QUERY_BYTES_MAX, RELATION_STEPS_MAX, WINDOW_MAX
 from ..api.recall import Channel
 from ..engine import Address
 from ..errors import Invalid
@@ -65,6 +65,7 @@ def recall(context: Context, target: Target, request: RecallRequest) -> Recall:
             mark=query_mark(id_key, request.query),
             channels=channels,
             id_key=id_key,
+            steps=request.steps,
         )
 
         def query(connection: apsw.Connection) -> Recall:
@@ -143,6 +144,8 @@ def _check(request: RecallRequest) -> None:
     conditions(request, 0)
     ranking_of(request.weights)
     check_share(request.feedback_weight, "feedback_weight")
+    if request.steps is not None:
+        check_integer(request.steps, "steps", 1, RELATION_STEPS_MAX)
     _check_channels(request)
     if request.depth is not None:
         if request.depth not in get_args(Depth):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -99,3 +100,25 @@ def test_what_has_expired_was_superseded_or_forgotten_is_not_found(house: House)
 def test_two_end_users_never_see_each_other(house: House, http: httpx.Client) -> None:
     assert texts(house.raw("somebody-else")) == set()
     assert texts(http) == {"red", "blue", "green"}
+
+
+def test_relations_are_followed_as_far_as_asked(house: House) -> None:
+    client = house.raw("depths")
+    lines = ("The lighthouse went dark.", "Nobody paid a bill.", "Two clerks left.", "Wages fell.")
+    ids = [added(client, line)["id"] for line in lines]
+    for one, other in pairwise(ids):
+        body = {"to_memory_id": other, "relationship_type": "caused_by"}
+        assert client.post(f"/memory/{one}/relations", json=body).status_code == 200
+
+    def found(**asked: Any) -> set[int]:
+        body = {"query": "lighthouse", "k": 10, "computation_tier": "high", **asked}
+        answer = client.post("/memory/query", json=body).json()
+        depth = answer["applied_filters"]["traversal_depth"]
+        assert depth == min(max(asked.get("traversal_depth", 2), 1), 3)
+        return {one["id"] for one in answer["memories"]}
+
+    for depth in (1, 2, 3):
+        assert found(traversal_depth=depth) == set(ids[: depth + 1])
+    assert found() == found(traversal_depth=2)
+    assert found(traversal_depth=9) == set(ids)
+    assert found(traversal_depth=-1) == set(ids[:2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple, get_args
 
 import apsw
@@ -42,7 +42,8 @@ class RecallContext(NamedTuple):
     """What a search needs besides the connection and the request.
 
     `weights` are those of the default ranking; `mark` stands for the query in what callers said of
-    memories; `channels` are those that are asked; `id_key` is that of the profile's ids.
+    memories; `channels` are those that are asked; `id_key` is that of the profile's ids; `steps` is
+    how far relations are followed, where the caller says so.
     """
 
     now_ms: int
@@ -54,6 +55,7 @@ class RecallContext(NamedTuple):
     mark: bytes = b""
     channels: Collection[str] = CHANNELS
     id_key: bytes = b""
+    steps: int | None = None
 
 
 class Recalled(NamedTuple):
@@ -271,19 +273,24 @@ def _relate(
 ) -> bool:
     """Ask the channel `relation` beside what was found; return whether it brought candidates."""
     weights = context.ranking.weights
-    named = set(context.channels) != set(CHANNELS)
+    named = set(context.channels) != set(CHANNELS) or context.steps is not None
     # Of weights that do not count it nobody expects what only it finds, unless it is asked for.
     if weights is not None and not weights.get("relation") and not named:
         return False
     # Most profiles have no relations.
     if "relation" not in context.channels or not is_made(connection):
         return False
-    from .related import related
+    from .related import Further, related
+
+    def seen(wanted: Iterable[int]) -> set[int]:
+        return admit(connection, search, found, wanted, context.sealer)
 
     handles = list(found.candidates)
     anchors = dict(zip(handles, computed.scores(len(handles)).tolist(), strict=True))
-    worth = related(connection, anchors, query, context.id_key)
-    visible = admit(connection, search, found, worth, context.sealer)
+    more = (context.steps or 1) - 1
+    further = Further(more, seen) if more else None
+    worth = related(connection, anchors, query, context.id_key, further)
+    visible = seen(worth)
     found.relation.update({handle: worth[handle] for handle in worth if handle in visible})
     return len(found.candidates) > len(handles)
 

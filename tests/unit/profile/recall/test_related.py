@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -154,3 +155,102 @@ def test_hubs_are_bounded(alice: palimp.Profile, ids: dict[str, str]) -> None:
     # Of one memory 64 edges, and of what more than 256 name nothing.
     assert len(alice.recall("deploy", k=1000)) == 65
     assert shown(alice.recall("Everything", k=1000)) == []
+
+
+# -- several steps ---------------------------------------------------------------------------------
+
+
+def chain(alice: palimp.Profile, ids: dict[str, str], *texts: str, **fields: Any) -> None:
+    for one, other in pairwise(texts):
+        alice.relations.add(ids[one], ids[other], **{"type": "causal", **fields})
+
+
+FAILED, FULL, CALL = "The deploy failed on Friday", "A disk was full", "Anna was on call"
+
+
+def test_steps_follow_relations_so_far_and_each_counts_less(
+    alice: palimp.Profile, ids: dict[str, str]
+) -> None:
+    chain(alice, ids, FAILED, FULL, CALL, FILLER[0], FILLER[1])
+    way = [FAILED, FULL, CALL, FILLER[0]]
+    assert [hit.text for hit in alice.recall("deploy")] == way[:2]
+    for steps in (1, 2, 3):
+        found = alice.recall("deploy", steps=steps, explain=True)
+        assert [hit.text for hit in found] == way[: steps + 1]
+        worths = [worth(hit) for hit in found[1:]]
+        assert all(later <= one / 2 for one, later in pairwise(worths))
+        assert all(one > 0.0 for one in worths)
+
+
+def test_one_step_said_is_one_step_not_said(alice: palimp.Profile, ids: dict[str, str]) -> None:
+    chain(alice, ids, FAILED, FULL, CALL)
+    alice.relations.link(ids[FULL], "Rome")
+    alice.relations.link(ids[FILLER[3]], "Rome")
+    for query in ("deploy", "disk", "rome", "a note"):
+        plain = alice.recall(query, k=50, explain=True)
+        assert alice.recall(query, k=50, explain=True, steps=1) == plain
+
+
+def test_a_circle_ends_and_lifts_nothing_by_itself(
+    alice: palimp.Profile, ids: dict[str, str]
+) -> None:
+    chain(alice, ids, FAILED, FULL, CALL, FAILED)
+    once, thrice = (alice.recall("deploy", steps=n, explain=True) for n in (1, 3))
+    assert once[0].text == thrice[0].text == FAILED
+    assert {hit.text: worth(hit) for hit in once} == {hit.text: worth(hit) for hit in thrice}
+
+
+def test_a_name_is_gone_through_once(alice: palimp.Profile, ids: dict[str, str]) -> None:
+    for text in (FAILED, FULL, CALL):
+        alice.relations.link(ids[text], "release 7")
+    alice.relations.link(ids[CALL], "Anna")
+    alice.relations.link(ids[FILLER[0]], "Anna")
+    once = {hit.text: worth(hit) for hit in alice.recall("deploy", explain=True)}
+    twice = {hit.text: worth(hit) for hit in alice.recall("deploy", steps=2, explain=True)}
+    assert {text: value for text, value in twice.items() if text != FILLER[0]} == once
+    assert 0.0 < twice[FILLER[0]] < once[CALL] / 2
+
+
+def test_what_may_not_be_seen_leads_nowhere(timed: palimp.Client) -> None:
+    alice = timed.profile("alice")
+    done = alice.ingest(
+        [
+            {"text": "The deploy failed", "project": "A"},
+            {"text": "Hidden between", "project": "B"},
+            {"text": "Anna was on call", "project": "A"},
+        ]
+    )
+    one, hidden, last = (result.id for result in done.results)
+    alice.relations.add(one, hidden)
+    alice.relations.add(hidden, last)
+    assert [hit.id for hit in alice.recall("deploy", steps=3)] == [one, hidden, last]
+    assert [hit.id for hit in alice.recall("deploy", steps=3, project="A")] == [one]
+    alice.lifecycle.archive(hidden)
+    assert [hit.id for hit in alice.recall("deploy", steps=3)] == [one]
+
+
+def test_many_ways_are_bounded(timed: palimp.Client) -> None:
+    alice = timed.profile("alice")
+    done = alice.ingest([{"text": "The deploy failed"}, *({"text": f"n {n}"} for n in range(600))])
+    ids = [result.id for result in done.results]
+    edges = [{"source": ids[0], "target": one} for one in ids[1:301]]
+    edges += [{"source": ids[1 + n % 300], "target": ids[301 + n % 300]} for n in range(600)]
+    alice.relations.add_many(edges)
+    found = alice.recall("deploy", steps=3, k=1_000)
+    assert 64 < len(found) <= 1 + 256 + 32
+
+
+def test_steps_said_ask_of_relations_whatever_counts(
+    alice: palimp.Profile, ids: dict[str, str]
+) -> None:
+    chain(alice, ids, FAILED, FULL, CALL)
+    for weights in ("memorysync", {"importance": 1}):
+        assert [hit.text for hit in alice.recall("deploy", weights=weights)] == [FAILED]
+        found = alice.recall("deploy", weights=weights, steps=2)
+        assert {hit.text for hit in found} == {FAILED, FULL, CALL}
+
+
+@pytest.mark.parametrize("steps", [0, 4, -1])
+def test_steps_are_one_to_three(alice: palimp.Profile, steps: int) -> None:
+    with pytest.raises(Invalid, match=rf"steps.*{steps}"):
+        alice.recall("deploy", steps=steps)

@@ -70,6 +70,7 @@ def ask(call: Call, text: str | None = None, k: int | None = None) -> Found:
     wanted = call.number("k", _K, 1, _K_MAX) if k is None else k
     filters = call.item(call.fields("filters") or {})
     summaries = filters.flag("include_summaries", default=True)
+    steps = call.number("traversal_depth", _DEPTH, 1, _DEPTH_MAX)
     request = RecallRequest(
         query=given,
         # Those that are left out afterwards leave room.
@@ -78,6 +79,7 @@ def ask(call: Call, text: str | None = None, k: int | None = None) -> Found:
         # A tier that is asked for is searched alone, however deep.
         depth=_depth(call) if filters.body.get("tier") is None else None,
         weights=_weights(call),
+        steps=steps,
         **_filters(call, filters),
     )
     recall: Recall = call.do("recall", request)
@@ -87,7 +89,7 @@ def ask(call: Call, text: str | None = None, k: int | None = None) -> Found:
         **{name: value for name, value in filters.body.items() if value is not None},
         "project_id": call.project,
         "k": wanted,
-        "traversal_depth": call.number("traversal_depth", _DEPTH, 1, _DEPTH_MAX),
+        "traversal_depth": steps,
         "expansion_used": recall.widened,
     }
     return Found(recall, scored, applied)
