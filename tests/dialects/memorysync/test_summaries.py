@@ -87,16 +87,6 @@ def test_a_summary_is_a_memory_of_its_own(house: House) -> None:
     assert again.id == found.id
 
 
-def test_the_third_value_of_a_key_is_summed_up_with_the_write(house: House) -> None:
-    client = house.client("roles")
-    for role in ("CTO", "CEO"):
-        client.add(f"Alice is the {role}")
-    assert not any(one.is_summary for one in client.query("Alice", k=10).memories)
-    client.add("Alice is the CFO")
-    (summary,) = (one for one in client.query("Alice", k=10).memories if one.is_summary)
-    assert all(role in summary.text for role in ("CTO", "CEO", "CFO"))
-
-
 def test_what_cannot_be_summed_up(house: House) -> None:
     client = house.client("single")
     only = handle(house, "single", TEA)
