@@ -422,6 +422,58 @@ def test_the_full_set_carries_out_the_table(tmp_path: Path) -> None:
     in_process(work, tmp_path / "m", profile="home", tools="all")
 
 
+def test_relations_are_made_read_and_summed_up(tmp_path: Path) -> None:
+    async def work(client: Client) -> None:
+        ids = [
+            (await ask(client, "memory_remember", text=text))["id"]
+            for text in ("The deploy failed", "A disk was full", "Anna was on call")
+        ]
+        edge = {"source": ids[0], "target": ids[1], "type": "causal", "metadata": {"page": 1}}
+        assert (await ask(client, "memory_relate", relations=[edge]))["added"] == 1
+        found = await ask(client, "memory_relations", memory=ids[0])
+        (shown,) = found["relations"]
+        assert {**edge, **shown} == shown
+        assert found["note"] == NOTE
+        link = {"id": ids[2], "entities": [{"name": "Anna", "type": "person"}]}
+        assert (await ask(client, "memory_link", links=[link]))["links"] == 1
+        assert (await ask(client, "memory_entities"))["entities"][0]["name"] == "Anna"
+        assert len(texts(await ask(client, "memory_unlinked"))) == 2
+        assert (await ask(client, "memory_clusters", by="relations"))["clusters"][0]["size"] == 2
+        summed = await ask(client, "memory_summarize", ids=ids, method="extractive")
+        assert summed["memory"]["kind"] == "summary"
+        assert summed["note"].endswith(NOTE)
+        own = [{"source": ids[0], "target": ids[0]}]
+        assert "related to itself" in await refused(client, "memory_relate", relations=own)
+        removed = await ask(client, "memory_unrelate", source=ids[0], target=ids[1])
+        assert removed["removed"] == 1
+
+    in_process(work, tmp_path / "m", tools="relations")
+
+
+def test_memories_are_governed_and_looked_after(tmp_path: Path) -> None:
+    async def work(client: Client) -> None:
+        one = (await ask(client, "memory_remember", text="The fish is fresh"))["id"]
+        tried = await ask(client, "governance_run", dry_run=True)
+        assert (tried["dry_run"], tried["note"]) == (True, NOTE)
+        done = await ask(client, "governance_run", task="daily")
+        # What changed nothing is not kept.
+        assert (await ask(client, "governance_reports"))["reports"] == []
+        for name in ("governance_report", "governance_undo"):
+            assert "no governance run" in await refused(client, name, id=done["id"])
+        assert (await ask(client, "governance_status"))["tasks"]
+        assert (await ask(client, "memory_archive", id=one))["state"] == "archived"
+        assert (await ask(client, "memory_restore", id=one))["state"] == "active"
+        await ask(client, "memory_annotate", id=one, importance=0.5)
+        await ask(client, "memory_feedback", id=one, signal="useful")
+        assert (await ask(client, "memory_scores", ids=[one]))["scores"]
+        events = (await ask(client, "memory_events", id=one))["events"]
+        assert [event["event"] for event in events] == [
+            "created", "archived", "restored", "annotated",
+        ]  # fmt: skip
+
+    in_process(work, tmp_path / "m", tools="governance")
+
+
 def test_read_only_offers_and_does_no_write(tmp_path: Path) -> None:
     async def work(client: Client) -> None:
         names = [one.name for one in (await client.list_tools()).tools]

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import socket
-from typing import Any
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
@@ -35,7 +35,12 @@ _OURS = ("data", "namespace", "profile", "tools", "read_only", "http")
 @click.option("--token", help="Its token. [default: PALIMP_TOKEN]")
 @click.option("--namespace", default="default", show_default=True, help="If a call names none.")
 @click.option("--profile", default="default", show_default=True, help="If a call names none.")
-@click.option("--tools", type=click.Choice(["default", "all"]), default="default", help="Which.")
+@click.option(
+    "--tools",
+    type=click.Choice(get_args(ToolSet)),
+    default="default",
+    help="Which: the default ones, and those for relations, for governance, or all.",
+)
 @click.option("--read-only", is_flag=True, help="Only tools that read.")
 @click.option("--http", metavar="[HOST:]PORT", help="Serve HTTP on loopback instead of stdio.")
 @click.option("--list-tools", is_flag=True, help="Print the tools as JSON and end.")

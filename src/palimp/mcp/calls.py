@@ -27,6 +27,10 @@ from ..api import (
     Written,
 )
 from ..api.base import Request, Result
+from ..api.clusters import ClusterPage, Summarized
+from ..api.governance import GovernanceReport, GovernanceReports
+from ..api.lifecycle import MemoryEvents
+from ..api.relations import EntityPage, RelationPage, UnlinkedPage
 from ..client import AsyncClient, AsyncPastProfile, AsyncProfile
 from ..client.inputs import fork_request
 from ..clock import format_ms
@@ -75,6 +79,11 @@ __all__ = [
     "supersede",
 ]
 
+# Results of the wire that hold what somebody stored.
+_STORED = (
+    *(MemoryPage, Turns, TurnSearch, RelationPage, EntityPage, UnlinkedPage, ClusterPage),
+    *(Summarized, GovernanceReport, GovernanceReports, GotMemory, MemoryEvents),
+)
 _ECHO = (
     "not written: this text came out of recall, so memory holds it already as {id}; "
     "memory_supersede changes what it says or its topic"
@@ -289,8 +298,10 @@ def _stored(done: Written) -> Answer:
 def _plain(result: Result) -> Answer:
     """Return a result of the wire, marked as data where it holds what somebody stored."""
     structured = result.to_dict()
-    if isinstance(result, (MemoryPage, Turns, TurnSearch)):
-        structured["note"] = NOTE
+    if isinstance(result, _STORED):
+        # What an answer itself has to note comes first.
+        said = structured.get("note")
+        structured["note"] = f"{said}; {NOTE}" if said else NOTE
     return Answer(structured, _json(structured))
 
 

@@ -25,7 +25,8 @@ from .schemas import schema
 
 __all__ = ["INSTRUCTIONS", "TOOLS", "Tool", "ToolSet", "call_tool", "listing", "selected"]
 
-ToolSet = Literal["default", "all"]
+# Each has the default one too; `all` has every tool.
+ToolSet = Literal["default", "relations", "governance", "all"]
 
 INSTRUCTIONS = """\
 Long-term memory, kept across conversations.
@@ -42,6 +43,8 @@ _DESTRUCTIVE = frozenset(
     {
         *("memories.forget", "rewind", "sessions.end", "branches.delete", "checkpoints.delete"),
         *("branches.merge", "branches.apply", "branches.pick", "branches.revert"),
+        *("relations.remove", "memories.archive"),
+        *("governance.run", "governance.consolidate", "governance.undo"),
     }
 )
 
@@ -184,9 +187,35 @@ _WIRE = {
     "branch_pick": "branches.pick",
     "branch_revert": "branches.revert",
 }
+_RELATIONS = {
+    "memory_relations": "relations.list",
+    "memory_relate": "relations.add",
+    "memory_unrelate": "relations.remove",
+    "memory_entities": "entities.list",
+    "memory_link": "entities.link",
+    "memory_unlinked": "entities.unlinked",
+    "memory_clusters": "clusters.list",
+    "memory_summarize": "clusters.summarize",
+}
+# With what somebody does who looks after memories, and what shows how they came to be so.
+_GOVERNANCE = {
+    "governance_status": "governance.status",
+    "governance_run": "governance.run",
+    "governance_consolidate": "governance.consolidate",
+    "governance_reflect": "governance.reflect",
+    "governance_reports": "governance.reports",
+    "governance_report": "governance.report",
+    "governance_undo": "governance.undo",
+    "memory_archive": "memories.archive",
+    "memory_restore": "memories.restore",
+    "memory_annotate": "memories.annotate",
+    "memory_feedback": "memories.feedback",
+    "memory_scores": "memories.scores",
+    "memory_events": "memories.events",
+}
 
 
-def _wire_tool(name: str, operation: str) -> Tool:
+def _wire_tool(name: str, operation: str, set: ToolSet = "all") -> Tool:
     row = OPERATIONS[operation]
     run = calls.list_profiles if operation == "profiles.list" else calls.operate(operation)
     return Tool(
@@ -196,7 +225,7 @@ def _wire_tool(name: str, operation: str) -> Tool:
         arguments=row.request,
         result=row.result,
         run=run,
-        set="all",
+        set=set,
     )
 
 
@@ -230,6 +259,8 @@ TOOLS: dict[str, Tool] = {
         *_BATCHES,
         _wire_tool("memory_profiles_list", "profiles.list"),
         *(_wire_tool(name, operation) for name, operation in _WIRE.items()),
+        *(_wire_tool(name, operation, "relations") for name, operation in _RELATIONS.items()),
+        *(_wire_tool(name, operation, "governance") for name, operation in _GOVERNANCE.items()),
     )
 }
 
@@ -242,7 +273,7 @@ def selected(tools: ToolSet, *, pinned: bool, read_only: bool) -> dict[str, Tool
     return {
         row.name: row
         for row in TOOLS.values()
-        if tools in ("all", row.set)
+        if (tools == "all" or row.set in ("default", tools))
         and not (read_only and not row.hints["readOnlyHint"])
         and not (pinned and row.address != ADDRESS)
     }

@@ -68,6 +68,11 @@ def test_what_takes_something_away_says_so() -> None:
         "branch_apply",
         "branch_pick",
         "branch_revert",
+        "memory_unrelate",
+        "memory_archive",
+        "governance_run",
+        "governance_consolidate",
+        "governance_undo",
     }
 
 
@@ -81,7 +86,23 @@ def test_the_full_set_has_the_default_one_and_the_names_of_the_issue() -> None:
     } <= set(names)  # fmt: skip
 
 
-@pytest.mark.parametrize("tools", ["default", "all"])
+@pytest.mark.parametrize(("tools", "count"), [("default", 0), ("relations", 8), ("governance", 13)])
+def test_a_set_has_the_default_one_and_its_own(tools: Any, count: int) -> None:
+    names = list(selected(tools, pinned=False, read_only=False))
+    assert names[:8] == DEFAULT
+    own = names[8:]
+    assert len(own) == count
+    assert all(TOOLS[name].set == tools for name in own)
+    assert list(selected(tools, pinned=True, read_only=False)) == names
+
+
+def test_every_operation_on_relations_and_governance_has_a_tool() -> None:
+    wanted = ("relations.", "entities.", "clusters.", "governance.")
+    offered = {name for row in TOOLS.values() for name in row.operations}
+    assert {name for name in OPERATIONS if name.startswith(wanted)} <= offered
+
+
+@pytest.mark.parametrize("tools", ["default", "relations", "governance", "all"])
 @pytest.mark.parametrize("pinned", [False, True])
 def test_read_only_lists_what_reads(tools: Any, pinned: bool) -> None:
     listed = listing(tools, pinned=pinned, read_only=True)
