@@ -237,10 +237,10 @@ def test_a_profile_in_numbers(do: Any, alice: Any) -> None:
     given = [
         {"text": "four", "kind": "note", "trust": "T1", "confidence": 0.5, "importance": 1.0},
         {"text": "fives", "kind": "note", "trust": "T2", "confidence": 1.0, "embedding": [1.0]},
-        {"text": "six", "type": "event", "session": "s"},
+        {"text": "six", "type": "event", "session": "s", "project": "A"},
         {"text": "seven", "topic": "n", "trust": "T1", "embedding": [1.0]},
         {"text": "eight", "topic": "n", "trust": "T1"},
-        {"text": "nine", "kind": "other"},
+        {"text": "nine", "kind": "other", "project": "B"},
         {"text": "ten", "kind": "other"},
         {"text": "long ago", "expires_at": 1},
     ]
@@ -255,6 +255,7 @@ def test_a_profile_in_numbers(do: Any, alice: Any) -> None:
     kinds = {name: (one.count, one.confidence) for name, one in found.by_kind.items()}
     assert kinds == {"note": (2, 0.75), "": (2, None)}
     assert {name: one.count for name, one in found.by_trust.items()} == {"T1": 2, "T2": 1, "": 1}
+    assert {name: one.count for name, one in found.by_project.items()} == {"": 3, "A": 1}
     assert found.text_bytes == (4 + 5 + 3 + 5) / 4
     (newest, *_, oldest) = do.all(alice.list())
     assert (found.oldest, found.newest) == (oldest.created_at, newest.created_at)

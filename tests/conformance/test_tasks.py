@@ -332,6 +332,22 @@ def test_lifecycle_is_run_for_every_profile(do: Any, fleet: Any) -> None:
         do(fleet.profile("nobody", namespace="acme").lifecycle.run())
 
 
+def test_the_memories_of_a_project_are_given_over_everywhere(do: Any, fleet: Any) -> None:
+    for name in ("a", "b"):
+        profile = fleet.profile(name, namespace="acme")
+        do(profile.ingest([{"text": f"{name} {n}", "project": "old"} for n in range(1_000)]))
+        do(profile.remember(f"{name} and more", project="old"))
+    given = {"project": "old", "to": "new"}
+    task = do(fleet.create_task("reassign", namespaces=["acme"], dry_run=True, reassign=given))
+    assert ended(do, fleet, task).result == {}
+    done = ended(do, fleet, do(fleet.create_task("reassign", all=True, reassign=given)))
+    assert (done.state, done.done, done.result) == ("done", 4, {"memories": 2_002})
+    by_project = do(fleet.profile("a", namespace="acme").stats()).by_project
+    assert {name: group.count for name, group in by_project.items()} == {"new": 1_001, "": 1}
+    again = ended(do, fleet, do(fleet.create_task("reassign", all=True, reassign=given)))
+    assert again.result == {"memories": 0}
+
+
 def test_reembedding_without_an_embedder_ends_the_task_and_says_why(do: Any, fleet: Any) -> None:
     done = ended(do, fleet, do(fleet.create_task("reembed", all=True)))
     assert (done.state, done.done) == ("failed", 0)
@@ -361,6 +377,12 @@ def test_a_request_that_is_repeated_begins_one_task(do: Any, fleet: Any) -> None
         ({"kind": "erase", "all": True}, "'erase' needs 'erase'"),
         ({"kind": "erase", "all": True, "erase": {}}, "not of nothing"),
         ({"kind": "erase", "all": True, "erase": {"dry_run": True, "source": "x"}}, "of the task"),
+        ({"kind": "reassign", "all": True}, "'reassign' needs 'reassign'"),
+        ({"kind": "verify", "all": True, "reassign": {"project": "a"}}, "takes no 'reassign'"),
+        (
+            {"kind": "reassign", "all": True, "reassign": {"project": "a", "to": "a"}},
+            "in project 'a' already",
+        ),
         ({"kind": "compact", "all": True}, "invalid enum value"),
     ],
 )

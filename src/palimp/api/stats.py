@@ -27,10 +27,10 @@ class MemoryStats(Result, frozen=True, kw_only=True):
 
     `by_state` counts all there are, deleted ones that are not purged too, and `superseded` those of
     the active ones that something newer replaced. All else is of those that hold: active, neither
-    superseded nor expired. `by_type`, `by_kind` and `by_trust` have the 100 largest groups, the
-    name is empty of those without. `text_bytes` is the average length of a text (of sealed ones as
-    they are stored), `embedded` how many have a vector, `last_30_days` how many were written in
-    these, `oldest` and `newest` when the first and the last were.
+    superseded nor expired. `by_type`, `by_kind`, `by_trust` and `by_project` have the 100 largest
+    groups, the name is empty of those without. `text_bytes` is the average length of a text (of
+    sealed ones as they are stored), `embedded` how many have a vector, `last_30_days` how many were
+    written in these, `oldest` and `newest` when the first and the last were.
     """
 
     by_state: dict[str, int]
@@ -39,6 +39,7 @@ class MemoryStats(Result, frozen=True, kw_only=True):
     by_type: dict[str, MemoryGroup]
     by_kind: dict[str, MemoryGroup]
     by_trust: dict[str, MemoryGroup]
+    by_project: dict[str, MemoryGroup] = {}  # noqa: RUF012 - msgspec copies it
     embedded: int = 0
     last_30_days: int = 0
     oldest: int | None = None
@@ -54,6 +55,6 @@ ROWS = (
         GetStats,
         MemoryStats,
         "read",
-        "Count the memories of a profile by state, type, kind and trust.",
+        "Count the memories of a profile by state, type, kind, trust and project.",
     ),
 )

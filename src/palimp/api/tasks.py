@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
+from .annotating import Reassign
 from .base import Request, Result
 from .erasure import Erase
 from .limits import PAGE_DEFAULT
@@ -26,7 +27,9 @@ __all__ = [
     "TaskState",
 ]
 
-TaskKind: TypeAlias = Literal["reembed", "verify", "erase", "export", "lifecycle", "governance"]
+TaskKind: TypeAlias = Literal[
+    "reembed", "verify", "erase", "export", "lifecycle", "governance", "reassign"
+]
 # Here and not beside the rest of governance, which most programs never import.
 GovernanceTask: TypeAlias = Literal["hourly", "daily", "weekly", "all"]
 TaskState: TypeAlias = Literal["waiting", "running", "done", "failed", "cancelled"]
@@ -41,7 +44,8 @@ class CreateTask(Request, frozen=True, kw_only=True):
     only where the policy of a profile has that on). `erase` asks each profile for the erasure in
     `erase`; `export` puts a file of each under `to` (`file:///folder` at the
     node that does it, `s3://bucket/prefix`), in a folder named after the task. With `dry_run`
-    profiles are counted, and an erasure and a run say what they would come to.
+    profiles are counted, and an erasure and a run say what they would come to. `reassign` gives the
+    memories of the project in `reassign` to another one, or to none.
     """
 
     kind: TaskKind
@@ -53,6 +57,7 @@ class CreateTask(Request, frozen=True, kw_only=True):
     erase: Erase | None = None
     governance: GovernanceTask | None = None
     if_enabled: bool = False
+    reassign: Reassign | None = None
 
 
 class TaskFailure(Result, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import click
 
 from ..api import Erase, MemoryType
+from ..api.annotating import Reassign
 from ..api.base import Result
 from ..api.tasks import GovernanceTask, Task, TaskKind, TaskState
 from ..client import Client
@@ -61,6 +62,8 @@ def command() -> None:
 @click.option("--derived", is_flag=True, help="erase: also what was made of it.")
 @click.option("--grace", type=float, help="erase: seconds until history is written anew.")
 @click.option("--reason", help="erase: kept with each erasure.")
+@click.option("--project", metavar="ID", help="reassign: whose memories are given over.")
+@click.option("--into", metavar="ID", help="reassign: to which project. [default: to none]")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_wait_option
 @store_options
@@ -75,6 +78,8 @@ def run(
     task: GovernanceTask | None,
     yes: bool,
     wait: bool,
+    project: str | None,
+    into: str | None,
     **erasing: Any,
 ) -> None:
     """Begin a task of KIND on many profiles.
@@ -98,6 +103,7 @@ def run(
             to=_url(to),
             erase=erase,
             governance=_governance(kind, task),
+            reassign=_reassign(kind, project, into),
         )
         _follow(place, mem, made, wait=wait)
 
@@ -163,6 +169,16 @@ def _governance(kind: TaskKind, task: GovernanceTask | None) -> GovernanceTask |
         return task or "all"
     if task is not None:
         raise Invalid(f"a task {kind!r} asks no rules; leave --task out")
+    return None
+
+
+def _reassign(kind: TaskKind, project: str | None, into: str | None) -> Reassign | None:
+    if kind == "reassign":
+        if project is None:
+            raise Invalid("say whose memories are given over: --project")
+        return Reassign(project=project, to=into)
+    if (project, into) != (None, None):
+        raise Invalid(f"a task {kind!r} gives nothing over; leave --project and --into out")
     return None
 
 

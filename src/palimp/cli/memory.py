@@ -423,7 +423,7 @@ def feedback_summary(place: Place, profile: str, at: str | None) -> None:
 @at_option
 @place_options
 def stats(place: Place, profile: str, at: str | None) -> None:
-    """Count the memories by state, type, kind and trust."""
+    """Count the memories by state, type, kind, trust and project."""
     with place.reading(profile, at) as store:
         found = store.stats()
     if place.as_json:
@@ -433,7 +433,8 @@ def stats(place: Place, profile: str, at: str | None) -> None:
         click.echo(f"{state:>20}  {count:,}")
     click.echo(f"{'superseded':>20}  {found.superseded:,}")
     click.echo(f"{'hold':>20}  {found.all.count:,}, {found.embedded:,} embedded")
-    for what, groups in (("", found.by_type), ("kind ", found.by_kind), ("trust ", found.by_trust)):
+    named = (("", found.by_type), ("kind ", found.by_kind), ("trust ", found.by_trust))
+    for what, groups in (*named, ("project ", found.by_project)):
         for name, group in groups.items():
             if name:
                 click.echo(f"{what + name:>20}  {group.count:,}")

@@ -29,7 +29,7 @@ from ..profile.protocols import Sealer
 from .context import Context
 from .reads import write_reads
 
-__all__ = ["annotate", "annotate_all", "reassign", "set_tier"]
+__all__ = ["annotate", "annotate_all", "check_reassign", "reassign", "set_tier"]
 
 
 def annotate(context: Context, target: Target, request: Annotate) -> Annotated:
@@ -132,13 +132,18 @@ def set_tier(context: Context, target: Target, request: SetTier) -> Annotated:
     return Annotated(memory=memory, changed=changed, txid=txid)
 
 
-def reassign(context: Context, target: Target, request: Reassign) -> Reassigned:
-    """Give over one page of a project's memories in one transaction."""
+def check_reassign(request: Reassign) -> None:
+    """Raise `Invalid` for what cannot be given over."""
     check_label(request.project, "project")
     check_label(request.to, "to")
     check_integer(request.limit, "limit", 1, PAGE_MAX)
     if request.to == request.project:
         raise Invalid(f"its memories are in project {request.to!r:.80} already; give another `to`")
+
+
+def reassign(context: Context, target: Target, request: Reassign) -> Reassigned:
+    """Give over one page of a project's memories in one transaction."""
+    check_reassign(request)
     act = Act(context.clock.now_ms(), context.principal.actor)
 
     sealer = context.sealer_of(context.address(target))

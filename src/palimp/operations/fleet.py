@@ -169,6 +169,19 @@ def _lifecycle(work: Work, name: DatabaseName) -> dict[str, int]:
     return total
 
 
+def _reassign(work: Work, name: DatabaseName) -> dict[str, int]:
+    from ..api.annotating import Reassigned
+
+    assert work.spec.reassign is not None, "checked when the task was made"
+    count = 0
+    for _ in _calls(work, name):
+        done: Reassigned = work.asked("memories.reassign", name, work.spec.reassign)
+        count += done.count
+        if not done.more:
+            break
+    return {"memories": count}
+
+
 def _governance(work: Work, name: DatabaseName) -> dict[str, int]:
     # Not before: tasks of this kind are few.
     from ..api.governance import GovernanceReport, RunGovernance
@@ -202,4 +215,5 @@ STEPS: dict[str, Callable[[Work, DatabaseName], dict[str, int]]] = {
     "export": _export,
     "lifecycle": _lifecycle,
     "governance": _governance,
+    "reassign": _reassign,
 }

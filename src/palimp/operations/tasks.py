@@ -149,7 +149,7 @@ def _check(request: CreateTask) -> None:
             f"match has {len(request.match)} characters; give 1 to {TASK_MATCH_CHARS_MAX}, as "
             "customer-*"
         )
-    kinds = (("export", "to"), ("erase", "erase"), ("governance", "governance"))
+    kinds = (("export", "to"), *((one, one) for one in ("erase", "governance", "reassign")))
     for kind, field in kinds:
         if (getattr(request, field) is None) != (request.kind != kind):
             missing = "needs" if request.kind == kind else "takes no"
@@ -166,6 +166,10 @@ def _check(request: CreateTask) -> None:
         selection_of(request.erase)
         if request.erase.dry_run:
             raise Invalid("dry_run is said of the task, not of its erasure")
+    if request.reassign is not None:
+        from .annotating import check_reassign
+
+        check_reassign(request.reassign)
 
 
 def _place(cursor: str) -> tuple[int, str]:

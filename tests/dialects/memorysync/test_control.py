@@ -14,7 +14,7 @@ import httpx
 import memorysync
 import pytest
 
-from palimp.clock import ManualClock
+from palimp.clock import Clock, ManualClock
 from palimp.http.dialects.memorysync.names import namespace_of
 from palimp.operations.credentials import tenant_namespace
 
@@ -96,6 +96,33 @@ def test_a_deleted_project_leaves_its_memories_in_none(house: House) -> None:
     # It is a memory of none, so that it can be restored, and any project sees it.
     [bert] = [one for one in house.profile("bert").list() if one.project is None]
     assert bert.handle in _ids(house, "bert", kept)
+
+
+def test_a_project_of_many_users_is_deleted_by_a_task_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("palimp.http.dialects.memorysync.projects._INLINE_MAX", 1)
+    house, clock = House(tmp_path, Clock()), Clock()
+    users = ("dora", "emil", "fred")
+    try:
+        gone = _project(house)
+        for user in users:
+            house.client(user, project=gone).add(f"{user} has a boat on the lake")
+        house.control().delete_project(gone)
+        assert gone not in [one["id"] for one in house.control().list_projects()]
+        with pytest.raises(memorysync.NotFoundError):
+            house.client("dora", project=gone).query("boat")
+        [task] = (one for one in house.mem.tasks() if one.kind == "reassign")
+        assert task.spec["reassign"]["project"] == gone
+        end = clock.monotonic() + 60
+        while task.state in ("waiting", "running") and clock.monotonic() < end:
+            clock.sleep(0.05)
+            task = house.mem.task(task)
+        assert (task.state, task.failed) == ("done", 0)
+        for user in users:
+            assert [one.project for one in house.profile(user).list()] == [None]
+    finally:
+        house.close()
 
 
 def _ids(house: House, user: str, project: str | None) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...api import NO_OPTIONS, Erase, Options, Target, to_request
+from ...api.annotating import Reassign
 from ...api.base import Request
 from ...api.limits import PAGE_MAX
 from ...api.tasks import (
@@ -51,6 +52,7 @@ class Fleet:
         erase: Erase | Mapping[str, Any] | None = None,
         governance: GovernanceTask | None = None,
         if_enabled: bool = False,
+        reassign: Reassign | Mapping[str, Any] | None = None,
         request_id: str | None = None,
     ) -> Task:
         """Begin a task on the profiles of some namespaces, or of `all`.
@@ -58,7 +60,8 @@ class Fleet:
         `match` narrows it to profiles with such names, as `customer-*`. An `export` takes `to`,
         where its files go; an `erase` takes what is to be erased of each, as `{"session": "s42"}`.
         A task `governance` takes whose rules are asked, as `daily`, and `if_enabled`. With
-        `dry_run` profiles are counted, and an erasure or a run says what it would come to.
+        `dry_run` profiles are counted, and an erasure or a run says what it would come to. A
+        `reassign` takes whose memories go where, as `{"project": "old", "to": "new"}`.
         """
         fields = {
             "kind": kind,
@@ -69,6 +72,7 @@ class Fleet:
             "to": to,
             "erase": None if erase is None else to_request(Erase, erase, "erase"),
             "governance": governance,
+            "reassign": None if reassign is None else to_request(Reassign, reassign, "reassign"),
             "if_enabled": if_enabled,
         }
         request = to_request(CreateTask, fields, "create_task")

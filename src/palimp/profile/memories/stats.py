@@ -47,27 +47,27 @@ class _Sums(NamedTuple):
 def stats(connection: apsw.Connection, now_ms: int, project: str | None = None) -> MemoryStats:
     """Count the memories, of one project or all; the txid is set by the caller."""
     rows: list[Any] = connection.execute(
-        f"""SELECT m.state, m.superseded_at IS NULL, m.type, m.kind, m.trust,
+        f"""SELECT m.state, m.superseded_at IS NULL, m.type, m.kind, m.trust, m.project,
         min(m.created_at), max(m.created_at), count(*),
         total(m.importance), count(m.importance), total(m.confidence), count(m.confidence),
         sum(octet_length(m.text)), sum(m.created_at > :since)
-        FROM __palimp_memories m WHERE {_PRESENT} GROUP BY 1, 2, 3, 4, 5""",
+        FROM __palimp_memories m WHERE {_PRESENT} GROUP BY 1, 2, 3, 4, 5, 6""",
         {"now": now_ms, "since": now_ms - _MONTH_MS, "project": project},
     ).fetchall()
     states: dict[str, int] = {}
     superseded = 0
     holding: list[tuple[Any, ...]] = []
     for state, current, *rest in rows:
-        states[state] = states.get(state, 0) + rest[5]
+        states[state] = states.get(state, 0) + rest[6]
         if state == "active" and not current:
-            superseded += rest[5]
+            superseded += rest[6]
         elif state == "active":
-            holding.append((*rest[:5], _Sums(*rest[5:])))
+            holding.append((*rest[:6], _Sums(*rest[6:])))
     whole = _Sums()
     for *_, sums in holding:
         whole = whole.plus(sums)
-    by_type, by_kind, by_trust = (
-        _largest((group[place], group[-1]) for group in holding) for place in (0, 1, 2)
+    by_type, by_kind, by_trust, by_project = (
+        _largest((group[place], group[-1]) for group in holding) for place in range(4)
     )
     return MemoryStats(
         by_state={**states, **_deleted(connection, project)},
@@ -76,10 +76,11 @@ def stats(connection: apsw.Connection, now_ms: int, project: str | None = None) 
         by_type=by_type,
         by_kind=by_kind,
         by_trust=by_trust,
+        by_project=by_project,
         embedded=_embedded(connection, now_ms, project) if whole.rows else 0,
         last_30_days=int(whole.recent),
-        oldest=min((group[3] for group in holding), default=None),
-        newest=max((group[4] for group in holding), default=None),
+        oldest=min((group[4] for group in holding), default=None),
+        newest=max((group[5] for group in holding), default=None),
         text_bytes=whole.bytes / whole.rows if whole.rows else None,
     )
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from ....api import ListProfiles, ProfilePage, Target
+from ....api import ListProfiles, Options, ProfilePage, Target
 from ....api.annotating import Reassign, Reassigned
 from ....api.limits import PAGE_MAX
 from ....api.stats import GetStats, MemoryStats
+from ....api.tasks import CreateTask
 from ....errors import NotFound
 from ....ids import random_bytes
 from ..foreign import Reply, Route
@@ -26,8 +27,10 @@ _NAME_CHARS_MAX = 200
 _DEFAULT = "Default"
 _ID_BYTES = 8
 _TRIES = 20
-# Of how many users the memories of a project are counted; of more it is not said.
+# Of how many users the memories of projects are counted; of more it is not said.
 _COUNTED_MAX = 100
+# Of how many users a project is given up while its deletion is waited for.
+_INLINE_MAX = 100
 
 
 class _Project(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,7 +50,9 @@ def listing(call: Call) -> Any:
     if not any(one.is_default for one in found):
         found.insert(0, _default(call))
     locked = call.caller.locked
-    return [_shown(call, one) for one in found if locked in (None, one.id)]
+    shown = [one for one in found if locked in (None, one.id)]
+    counts = _counts(call, [one.id for one in shown])
+    return [_shown(call, one, counts) for one in shown]
 
 
 def create(call: Call) -> Any:
@@ -77,15 +82,18 @@ def unarchive(call: Call) -> Any:
 def delete(call: Call) -> Any:
     """Remove it, after its memories of every user and environment were given to none.
 
-    First nothing more is written to it. Where it was interrupted it is archived: repeat it.
+    First nothing more is written to it. Where it was interrupted it is archived: repeat it. Of more
+    than 100 users a task of the nodes does the rest, and goes on if this one ends.
     """
     found, _ = _find(call)
     if found.is_default:
         raise conflict(f"Project {found.id} is the default one, which cannot be deleted")
     _changed(call, archived_at=found.archived_at or call.node.context.clock.now_ms())
-    for environment in ENVIRONMENTS:
-        for target in profiles(call, environment):
-            _give_up(call, target, found.id)
+    for place, target in enumerate(_everywhere(call)):
+        if place == _INLINE_MAX and call.node.context.tasks is not None:
+            _hand_on(call, found.id)
+            break
+        _give_up(call, target, found.id)
     call.bindings.delete(DIALECT, call.tenant, PROJECT_KEY + found.id)
     return Reply(204)
 
@@ -111,6 +119,19 @@ def profiles(call: Call, environment: str) -> Iterator[Target]:
         cursor = page.next_cursor
         if cursor is None:
             return
+
+
+def _everywhere(call: Call) -> Iterator[Target]:
+    for environment in ENVIRONMENTS:
+        yield from profiles(call, environment)
+
+
+def _hand_on(call: Call, project: str) -> None:
+    """Have the nodes give up a project in all profiles of a tenant; again it is the same task."""
+    spaces = tuple(namespace_of(call.tenant, environment) for environment in ENVIRONMENTS)
+    task = CreateTask(kind="reassign", namespaces=spaces, reassign=Reassign(project=project))
+    options = Options(request_id=f"memorysync:{project}")
+    call.do("tasks.create", task, target=Target(), options=options, principal=call.steward)
 
 
 def _give_up(call: Call, target: Target, project: str) -> None:
@@ -169,8 +190,8 @@ def _changed(call: Call, **fields: Any) -> _Project:
     raise conflict(f"Project {call.values['id']} is being changed by others; repeat it")
 
 
-def _shown(call: Call, one: _Project) -> dict[str, Any]:
-    """Return a project as it travels."""
+def _shown(call: Call, one: _Project, counts: dict[str, int] | None = None) -> dict[str, Any]:
+    """Return a project as it travels; `counts` are those of several, where they were asked for."""
     found = {
         "id": one.id,
         "name": one.name,
@@ -180,25 +201,35 @@ def _shown(call: Call, one: _Project) -> dict[str, Any]:
         "created_at": stamp(one.created_at),
         "updated_at": stamp(one.updated_at),
     }
-    count = _count(call, one.id)
+    count = (_counts(call, [one.id]) if counts is None else counts).get(one.id)
     return found if count is None else {**found, "memory_count": count}
 
 
-def _count(call: Call, project: str) -> int | None:
-    """Return how many memories hold in a project and environment; None of too many users."""
-    count = 0
+def _counts(call: Call, projects: list[str]) -> dict[str, int]:
+    """Return how many memories hold in each project in an environment; none of too many users.
+
+    Each user's are looked at once, for all projects. One that is not among the largest of a user is
+    left out: how many it has there is not said.
+    """
+    counts = dict.fromkeys(projects, 0)
+    one = projects[0] if len(projects) == 1 else None
     for place, target in enumerate(profiles(call, call.environment)):
         if place == _COUNTED_MAX:
-            return None
+            return {}
         try:
-            request = GetStats(project=project)
             stats: MemoryStats = call.do(
-                "memories.stats", request, target=target, principal=call.steward
+                "memories.stats", GetStats(project=one), target=target, principal=call.steward
             )
         except NotFound:
             continue
-        count += stats.all.count
-    return count
+        listed = sum(group.count for group in stats.by_project.values())
+        for project in list(counts):
+            group = stats.by_project.get(project)
+            if group is not None:
+                counts[project] += group.count
+            elif listed < stats.all.count:
+                del counts[project]
+    return counts
 
 
 def _name(call: Call) -> str:
