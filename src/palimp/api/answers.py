@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ..decoding import from_json, from_plain
 from ..errors import Error, Internal, NotFound
-from .base import Result, prepare
+from .base import Result
 from .operation import Operation
 from .wire import (
     CONTENT_TYPE,
@@ -113,15 +114,14 @@ def encode_answer(operation: Operation, result: Result, headers: Mapping[str, st
 
 def decode_answer(operation: Operation, answer: Answer) -> Result:
     """Return the result of a successful answer; `Internal` where it is not one of ours."""
-    prepare(operation.result)
     try:
         if gives_file(operation):
             fields: dict[str, Any] = {"data": answer.body}
             fields["txid"] = int(answer.headers[HEADER_TXID])
             if file_type(operation.result) is None:
                 fields[CONTENT_TYPE] = answer.headers["content-type"]
-            return msgspec.convert(fields, operation.result)
-        return msgspec.json.decode(answer.body, type=operation.result)
+            return from_plain(fields, operation.result)
+        return from_json(answer.body, operation.result)
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, ValueError) as error:
         raise Internal(
             f"{operation.name}: the answer (status {answer.status}) is not Palimpsest's: {error}; "
@@ -149,9 +149,8 @@ def encode_error(error: Error, status: int | None = None) -> Answer:
 
 def decode_error(answer: Answer) -> Error:
     """Return the error of an answer; of one that no node wrote, what its `status` says."""
-    prepare(ErrorBody)
     try:
-        body = msgspec.json.decode(answer.body, type=ErrorBody)
+        body = from_json(answer.body, ErrorBody)
         cls = _CLASSES[body.code]
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
         return _foreign(answer)

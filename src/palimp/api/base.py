@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar, overload
 
 import msgspec
 
-__all__ = ["WIRE_NAMES", "Request", "Result", "Sequenced", "prepare"]
+__all__ = ["WIRE_NAMES", "Request", "Result", "Sequenced"]
 
 T = TypeVar("T")
 
 # Python says topic, session and agent; the wire says topic_key, session_id and agent_id.
 WIRE_NAMES: dict[str, str] = {"topic": "topic_key", "session": "session_id", "agent": "agent_id"}
-
-_PREPARING = threading.Lock()
-
-
-@functools.cache
-def prepare(cls: type) -> None:
-    """Let msgspec make what it needs to decode a type.
-
-    It does so when one is first decoded, and crashes where two threads are the first (0.22).
-    """
-    with _PREPARING:
-        msgspec.json.Decoder(cls)
 
 
 class Request(

@@ -8,8 +8,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
+from ..decoding import from_plain
 from ..errors import Invalid
-from .base import WIRE_NAMES, Request, prepare
+from .base import WIRE_NAMES, Request
 
 __all__ = ["nearest", "to_request"]
 
@@ -51,9 +52,8 @@ def to_request(cls: type[R], values: object, what: str) -> R:
         if key in wire:
             raise Invalid(f"{what}: {name!r} is given twice, once under its other name")
         wire[key] = _plain(value)
-    prepare(cls)
     try:
-        return msgspec.convert(wire, cls)
+        return from_plain(wire, cls)
     except msgspec.ValidationError as error:
         raise Invalid(f"{what}: {_explain(str(error), cls)}") from error
 

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
+from ..decoding import from_plain
 from .base import Request, Result
 
 __all__ = [
@@ -103,7 +104,7 @@ def row(
     method, path = route.split(" ")
     scope, *flags = access.split(" ")
     statuses = [int(flag) for flag in flags if flag.isdigit()]
-    return msgspec.convert(
+    return from_plain(
         {
             "name": name,
             "method": method,

@@ -16,6 +16,7 @@ import msgspec
 
 from ..addresses import is_self_hosted
 from ..clock import Clock
+from ..decoding import from_json
 from ..errors import Invalid, Unavailable, Unconfigured
 from ..outgoing import open_client
 from .binding import ArcBinding, ArcOptions, place_of
@@ -231,7 +232,7 @@ class ArcClient:
         where = f"Arc at {self.place}"
         if status == 200:
             try:
-                body = msgspec.json.decode(content, type=_Body)
+                body = from_json(content, _Body)
             except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
                 raise self._away(f"{where} answered what is no result of a query") from error
             if body.error or body.success is False:

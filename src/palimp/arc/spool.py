@@ -21,6 +21,7 @@ import apsw
 import msgspec
 
 from ..clock import Clock
+from ..decoding import from_msgpack
 from ..disk import make_folders, sync_path
 from ..errors import Error, Internal, Invalid, Unavailable
 from .codec import TIME_US_MAX, TIME_US_MIN, row_event, row_of
@@ -476,4 +477,4 @@ class Spool:
 
 
 def _row(payload: bytes) -> Row:
-    return msgspec.msgpack.decode(payload, type=Row)
+    return from_msgpack(payload, Row)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ..decoding import from_json, from_plain
 from ..errors import Internal, Unavailable
 from ..ids import random_id
 from ..store import ObjectStore, change_object
@@ -195,7 +196,7 @@ class Journal:
 
     def _decode(self, data: bytes, key: str) -> _Raw:
         try:
-            raw = msgspec.json.decode(data, type=_Raw)
+            raw = from_json(data, _Raw)
             kind = credential_of if key.startswith(CREDENTIALS) else binding_of
             if raw.get("format") == FORMAT:
                 kind(raw)
@@ -228,11 +229,11 @@ def credential_of(raw: _Raw) -> CredentialRow:
 
 def binding_of(raw: _Raw) -> BindingEntry:
     """Return what an object says of a binding."""
-    return msgspec.convert([raw[name] for name in BindingEntry._fields], BindingEntry)
+    return from_plain([raw[name] for name in BindingEntry._fields], BindingEntry)
 
 
 def _row(kept: _Raw) -> CredentialRow:
-    return msgspec.convert([kept.get(name) for name in CredentialRow._fields], CredentialRow)
+    return from_plain([kept.get(name) for name in CredentialRow._fields], CredentialRow)
 
 
 def _kept(row: CredentialRow) -> _Raw:

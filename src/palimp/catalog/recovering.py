@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from sqlalchemy import Table, delete, select, tuple_, update
 
+from ..decoding import from_json
 from ..errors import Invalid
 from ..observe import logger
 from . import tables
@@ -211,7 +212,7 @@ def _shown(place: _Place) -> str:
 
 def _parsed(cursor: str) -> _Place:
     try:
-        step, after = msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[int, Any])
+        step, after = from_json(base64.urlsafe_b64decode(cursor), tuple[int, Any])
     except (binascii.Error, msgspec.DecodeError, ValueError):
         step, after = -1, None
     if not 0 <= step < _STEPS or not (after is None or _fits(step, after)):

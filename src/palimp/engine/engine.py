@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apsw
-import msgspec
 
 from ..clock import Clock
+from ..decoding import from_json
 from ..errors import Conflict, Error, Invalid, NotFound, Unavailable
 from ..ids import MAIN, PROFILE_CHARS_MAX, parse_database_spec
 from ..observe import Metrics, logger
@@ -396,7 +396,7 @@ class Engine:
         with self._existing(address) as branch:
             if branch.manifest is None:
                 raise NotFound(f"{branch.name} was never shipped", code="database_not_found")
-            return msgspec.json.decode(encode(branch.manifest), type=dict[str, Any])
+            return from_json(encode(branch.manifest), dict[str, Any])
 
     def maintain(self, address: Address) -> Upkeep:
         """Ship, fold, thin out and collect what is due of a profile and its branches."""

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import apsw
 import msgspec
 
+from ..decoding import from_json
 from ..errors import Invalid
 from ..ids import random_id
 from ..store.disk_faults import disk_faults
@@ -274,7 +275,7 @@ def _origin(path: Path, connection: apsw.Connection) -> dict[str, str | int] | N
         return None
     if isinstance(text, str) and len(text) <= _ORIGIN_BYTES_MAX:
         try:
-            return msgspec.json.decode(text, type=dict[str, str | int])
+            return from_json(text, dict[str, str | int])
         except (msgspec.DecodeError, UnicodeError):
             pass
     raise _damaged(path, "what it says of its origin is not what export writes")

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..decoding import from_json
 from ..disk import make_folders, replace_file, sync_path
 from ..errors import Internal
 from ..ids import random_id
@@ -188,7 +189,7 @@ class BranchFiles:
         `txid` is the file's own. Whatever does not agree makes it None.
         """
         try:
-            clean = msgspec.json.decode((self.folder / "clean.json").read_bytes(), type=Clean)
+            clean = from_json((self.folder / "clean.json").read_bytes(), Clean)
             data = (self.folder / "clean.sums").read_bytes()
             stat = path.stat()
         except (OSError, msgspec.DecodeError):
@@ -290,7 +291,7 @@ class BranchFiles:
     def _owner(self) -> _Owner:
         path = self.folder / "owner.json"
         try:
-            return msgspec.json.decode(path.read_bytes(), type=_Owner)
+            return from_json(path.read_bytes(), _Owner)
         except FileNotFoundError:
             return _Owner()
         except msgspec.DecodeError as error:
@@ -304,6 +305,6 @@ class BranchFiles:
 
 def _read_shipped(folder: Path) -> Shipped | None:
     try:
-        return msgspec.json.decode((folder / _SHIPPED).read_bytes(), type=Shipped)
+        return from_json((folder / _SHIPPED).read_bytes(), Shipped)
     except (OSError, msgspec.DecodeError):
         return None

@@ -13,6 +13,7 @@ import msgspec
 
 from ..api import Policy
 from ..api.limits import BATCH_ITEMS_MAX
+from ..decoding import from_json
 from ..errors import Internal, Invalid, Unavailable
 from ..profile.ranking import FACTORS, SETS, is_ranking, ranking_of
 
@@ -282,7 +283,7 @@ def decode(data: bytes | None, place: str) -> Document:
     if data is None:
         return Document({}, {}, {})
     try:
-        raw = msgspec.json.decode(data, type=dict[str, Any])
+        raw = from_json(data, dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Internal(f"{place} is damaged: {error}") from error
     if not isinstance(raw.get("format"), int) or raw["format"] > FORMAT:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from ..decoding import from_plain
 from ..errors import Invalid
 
 __all__ = [
@@ -139,7 +140,7 @@ def patched_report(key: str, report: dict[str, Any], patch: dict[str, Any]) -> d
 
 def _read(key: str, hook: str, patch: Any, form: Any) -> Any:
     try:
-        return msgspec.convert(patch, form)
+        return from_plain(patch, form)
     except msgspec.ValidationError as error:
         raise Invalid(f"strategy {key} answers {hook} with what is no patch: {error}") from error
 

@@ -16,6 +16,7 @@ import httpx
 import msgspec
 
 from ..clock import Clock
+from ..decoding import from_json
 from ..errors import Invalid, Unavailable
 from ..version import __version__
 from .keeping import LeaseGoneError
@@ -233,7 +234,7 @@ class EtcdGateway:
                 break
             try:
                 content = self._authorized(url, path, data, left / (count - tried))
-                found = msgspec.json.decode(content, type=kind, strict=False)
+                found = from_json(content, kind, strict=False)
             except httpx.HTTPError as error:
                 # Of what was sent nothing is in it.
                 said = f"{url}: {str(error) or type(error).__name__}"
@@ -269,7 +270,7 @@ class EtcdGateway:
                 content = self._post(
                     url, "auth/authenticate", msgspec.json.encode(body), "", seconds
                 )
-                token = msgspec.json.decode(content, type=_Token).token
+                token = from_json(content, _Token).token
             except _RefusedError as error:
                 if error.code != _NO_AUTH:
                     raise
@@ -360,7 +361,7 @@ class Watch:
                 return
             for line in _lines(response.iter_raw()):
                 _raise_refusal(response.status_code, line)
-                found = msgspec.json.decode(line, type=_Watched, strict=False).result
+                found = from_json(line, _Watched, strict=False).result
                 if found is not None:
                     yield found
         except httpx.ReadTimeout:
@@ -416,7 +417,7 @@ def _raise_refusal(status: int, content: bytes) -> None:
     if status == 200 and not content.startswith(b'{"error"'):
         return
     try:
-        found = msgspec.json.decode(content, type=_Failed).refusal()
+        found = from_json(content, _Failed).refusal()
     except (msgspec.MsgspecError, UnicodeDecodeError):
         found = None
     passing = 14 if status >= 429 else _INVALID_ARGUMENT

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from ..decoding import from_json
 from .placement import Peer
 
 __all__ = ["FORMAT", "NodeRecord", "OwnerRecord", "read", "replaces", "unknown_peer"]
@@ -34,7 +35,7 @@ _Record = TypeVar("_Record", NodeRecord, OwnerRecord)
 def read(data: bytes | str, kind: type[_Record]) -> _Record | None:
     """Return what was written; None where it is not ours, or of a format we do not know."""
     try:
-        found = msgspec.json.decode(data, type=kind)
+        found = from_json(data, kind)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return found if found.format == FORMAT else None

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..decoding import from_json
 from .language import Fault, Prompt
 from .pool import Endpoint
 from .served import Said, with_schema
@@ -78,7 +79,7 @@ class AnthropicMessages:
 
     def read(self, answer: bytes) -> Said:
         """Return what a server answered: what the tool was given; without one, what was said."""
-        done = msgspec.json.decode(answer, type=_Message)
+        done = from_json(answer, _Message)
         usage = done.usage or _Usage()
         given = [bytes(block.input) for block in done.content if block.type == "tool_use"]
         if given:

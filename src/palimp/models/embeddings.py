@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from ..decoding import from_json
 from .pool import Unusable
 
 __all__ = ["DIMENSIONS_MAX", "Floats", "read_embeddings", "unit"]
@@ -41,7 +42,7 @@ def read_embeddings(content: bytes, count: int) -> tuple[Floats, int | None]:
     There are `count` of them, all of one dimension; their numbers may be none. Raises `Unusable`.
     """
     try:
-        answer = msgspec.json.decode(content, type=_Answer)
+        answer = from_json(content, _Answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         answer = _lenient(content)
     items = answer.data

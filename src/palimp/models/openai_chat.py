@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from ..decoding import from_json
 from .language import Fault, Prompt
 from .pool import Endpoint
 from .served import Said, with_schema
@@ -84,7 +85,7 @@ class OpenAIChat:
 
     def read(self, answer: bytes) -> Said:
         """Return what a server answered."""
-        done = msgspec.json.decode(answer, type=_Completion)
+        done = from_json(answer, _Completion)
         usage = done.usage or _Usage()
         choice = done.choices[0] if done.choices else _Choice(_Message())
         fault = "refused" if choice.message.refusal else _FAULTS.get(choice.finish_reason)

@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import msgspec
 
 from ..clock import Clock
+from ..decoding import from_json
 from ..errors import Error, Invalid, Unavailable, Unconfigured
 from ..observe import Metrics, logger
 from ..spending import Spending
@@ -251,7 +252,7 @@ class Pool:
 
 def _json(content: bytes) -> bytes:
     try:
-        msgspec.json.decode(content, type=msgspec.Raw)
+        from_json(content, msgspec.Raw)
     except (msgspec.DecodeError, RecursionError):
         try:
             # Python's own writes NaN, which JSON does not have; the reader can make sense of it.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from ..decoding import from_json
 from ..errors import Unconfigured
 
 __all__ = ["TOKENS_EMBEDDED_MAX", "SentenceFolder", "read_folder"]
@@ -161,7 +162,7 @@ def _prompt(prompts: dict[str, str], names: tuple[str, ...]) -> str:
 
 def _decode(path: Path, kind: type[_T], absent: _T) -> _T:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return from_json(path.read_bytes(), kind)
     except FileNotFoundError:
         return absent
     except (OSError, msgspec.MsgspecError) as error:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ..decoding import from_json
 from ..spending import Spending
 from .language import LanguageModel, Malformed, Prompt, one_line, quoted
 
@@ -76,7 +77,7 @@ def decode(answer: str, type_: type[S]) -> S:
     """
     text = answer.strip()
     try:
-        return msgspec.json.decode(text.encode("utf-8", "replace"), type=type_)
+        return from_json(text.encode("utf-8", "replace"), type_)
     except msgspec.ValidationError as error:
         # It is JSON, so the whole of it was meant.
         raise _unfit(str(error), answer) from error
@@ -85,7 +86,7 @@ def decode(answer: str, type_: type[S]) -> S:
     found: list[S] = []
     for data in _objects(text):
         try:
-            found.append(msgspec.json.decode(data, type=type_))
+            found.append(from_json(data, type_))
         except (msgspec.DecodeError, RecursionError) as error:
             fault = str(error)
     if not found:

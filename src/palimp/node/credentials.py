@@ -14,6 +14,7 @@ import msgspec
 
 from ..addresses import is_loopback
 from ..clock import Clock
+from ..decoding import from_json
 from ..disk import make_folders, replace_file
 from ..errors import Internal, Invalid, Unavailable, Unconfigured
 from ..observe import logger
@@ -214,7 +215,7 @@ def _in_store(store: ObjectStore, change: Callable[[_File], _File] | None = None
 
 def _decode(data: bytes, place: str) -> _File:
     try:
-        found = msgspec.json.decode(data, type=_File)
+        found = from_json(data, _File)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Internal(f"{place} is damaged") from error
     if found.format > _FORMAT:

@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 import msgspec
 
+from ..decoding import from_json
 from ..disk import replace_file, sync_path
 from ..engine.files import BranchFiles
 from ..errors import Invalid, Unavailable
@@ -159,7 +160,7 @@ class Folder:
 
     def _check(self, mark: Path) -> _Mark:
         try:
-            found = msgspec.json.decode(mark.read_bytes(), type=_Mark)
+            found = from_json(mark.read_bytes(), _Mark)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"{mark} is not what Palimpsest writes: {error}") from error
         if found.product != "palimpsest":

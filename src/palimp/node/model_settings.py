@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from ..decoding import from_json
 from ..errors import Invalid
 from ..models.exchange import Endpoint
 
@@ -182,7 +183,7 @@ def _language(
 def _endpoints(said: str) -> tuple[Endpoint, ...]:
     name = "PALIMP_EMBED_ENDPOINTS"
     try:
-        entries = msgspec.json.decode(said.encode(), type=list[_Entry])
+        entries = from_json(said.encode(), list[_Entry])
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         # What msgspec says may quote it.
         entries = []

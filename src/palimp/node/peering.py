@@ -17,6 +17,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ..api.wire import Call
+from ..decoding import from_json
 from ..errors import Denied, Invalid, Unavailable
 from ..operations import OWNER, Principal
 from ..version import __version__
@@ -111,7 +112,7 @@ class Peering:
                 node=self._node,
             )
         try:
-            said = msgspec.json.decode(base64.urlsafe_b64decode(payload), type=Said)
+            said = from_json(base64.urlsafe_b64decode(payload), Said)
         except (msgspec.DecodeError, ValueError) as error:
             # Signed, so that it is one of ours, and of a release that says it otherwise.
             raise Unavailable(

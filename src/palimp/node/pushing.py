@@ -17,6 +17,7 @@ import msgspec
 
 from ..api.wire import Call
 from ..clock import Clock
+from ..decoding import from_msgpack
 from ..engine import Engine
 from ..engine.claims import database_name
 from ..engine.protocol import Manifest
@@ -191,9 +192,9 @@ class Pushing:
         """Take what another node sent; `Invalid` or `NotFound` for what cannot be read here."""
         try:
             if path == FOLLOW_PATH:
-                self.follow(node, msgspec.msgpack.decode(body, type=Follow))
+                self.follow(node, from_msgpack(body, Follow))
             elif path == PUSH_PATH:
-                self.told(msgspec.msgpack.decode(body, type=list[Told]))
+                self.told(from_msgpack(body, list[Told]))
             else:
                 raise NotFound(f"nodes of this release do not send {path[:200]!r} to each other")
         except msgspec.DecodeError as error:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from ..api.convert import nearest
+from ..decoding import from_plain
 from ..engine import Options
 from ..errors import Invalid
 from .aliases import aliased, implied
@@ -536,7 +537,7 @@ def _checked(found: Mapping[str, tuple[Any, str]]) -> Settings:
                 continue
         try:
             # Not strict: an environment variable is text, also where a number is meant.
-            one = msgspec.convert({name: plain}, Settings, strict=False)
+            one = from_plain({name: plain}, Settings, strict=False)
         except msgspec.ValidationError as error:
             reason = str(error).partition(" - at")[0]
             given = "a secret" if name in SECRETS else f"{value!r:.80}"

@@ -14,6 +14,7 @@ from ..api.tasks import CreateTask
 from ..catalog.locks import Held
 from ..catalog.task_rows import Item, Progress, TaskRow, TaskTable
 from ..clock import Clock
+from ..decoding import from_json
 from ..errors import Conflict, Error, Internal, Invalid, Kept, NotFound, Unavailable, Unconfigured
 from ..ids import DatabaseName
 from ..observe import Metrics, logger
@@ -244,7 +245,7 @@ class Run:
 
 def _spec(task: TaskRow) -> CreateTask:
     try:
-        return msgspec.json.decode(task.spec, type=CreateTask)
+        return from_json(task.spec, CreateTask)
     except msgspec.DecodeError as error:
         raise Invalid(
             f"task {task.id} asks for something this release does not know ({error}); retry it "

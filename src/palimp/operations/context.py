@@ -14,6 +14,7 @@ import msgspec
 from ..api import NO_OPTIONS, NodeInfo, Options, Target
 from ..api.base import Request
 from ..clock import Clock
+from ..decoding import from_json
 from ..engine import Address, Branch, Committed, Engine, PastDatabase, Repeat
 from ..errors import Invalid
 from ..governance import Policies
@@ -207,7 +208,7 @@ class Context(msgspec.Struct, frozen=True):
             self.options.request_id,
             self.digest,
             msgspec.json.encode,
-            lambda data: msgspec.json.decode(data, type=answer),
+            lambda data: from_json(data, answer),
         )
 
 

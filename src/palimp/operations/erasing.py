@@ -18,6 +18,7 @@ import apsw
 import msgspec
 
 from ..api import Blocker
+from ..decoding import from_json
 from ..engine import Address, Branch
 from ..errors import Conflict, Error, Internal, NotFound, Unavailable
 from ..ids import MAIN, random_id
@@ -582,7 +583,7 @@ def _key(db_id: str, identity: str) -> str:
 
 def _decode(data: bytes, key: str) -> Record:
     try:
-        record = msgspec.json.decode(data, type=Record)
+        record = from_json(data, Record)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Internal(f"object {key} is damaged: {error}", key=key) from error
     if record.format > _FORMAT:

@@ -24,6 +24,7 @@ from ..api.governance import (
     ScheduledTask,
     UndoGovernance,
 )
+from ..decoding import from_json, from_plain
 from ..engine import Branch
 from ..errors import Conflict, Error, Invalid, NotFound
 from ..governance.rules import TASKS
@@ -327,7 +328,7 @@ def _patched(
     if "decisions" not in patch:
         del said["decisions"]
     else:
-        said["decisions"] = msgspec.convert(said["decisions"], tuple[GovernanceDecision, ...])
+        said["decisions"] = from_plain(said["decisions"], tuple[GovernanceDecision, ...])
     said["warnings"] = tuple(said["warnings"])
     return msgspec.structs.replace(report, **said), False
 
@@ -369,7 +370,7 @@ def _nothing(context: Context, task: str, *, dry_run: bool) -> GovernanceReport:
 
 
 def _report(kept: governed.Entry) -> GovernanceReport:
-    found = msgspec.json.decode(kept.report, type=GovernanceReport)
+    found = from_json(kept.report, GovernanceReport)
     return msgspec.structs.replace(
         found, id=kept.run, checkpoint=kept.checkpoint, undone_at=kept.undone_at
     )

@@ -18,6 +18,7 @@ import msgspec
 from ..api import Target
 from ..api.limits import TASK_NAMESPACES_MAX
 from ..api.tasks import CreateTask, GovernanceTask
+from ..decoding import from_json
 from ..engine import Address
 from .governing import PERIODS
 
@@ -130,7 +131,7 @@ class Schedule:
 
     def _mark(self, task: GovernanceTask) -> _Mark | None:
         kept = self._context.governing.get(self._context, _SCOPE, f"last/{task}")
-        return None if kept is None else msgspec.json.decode(kept, type=_Mark)
+        return None if kept is None else from_json(kept, _Mark)
 
     def _note(self, task: GovernanceTask, mark: _Mark) -> None:
         text = msgspec.json.encode(mark).decode()

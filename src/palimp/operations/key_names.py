@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ..decoding import from_json
 from ..errors import Conflict
 from . import organisations
 from .context import Context
@@ -40,7 +41,7 @@ def take(context: Context, row: CredentialRow) -> None:
     bindings = organisations.bindings_of(context)
     held = bindings.get(row.dialect, _EVERYBODY, _key(row))
     if held is not None:
-        taken = msgspec.json.decode(held.value, type=_Taken)
+        taken = from_json(held.value, _Taken)
         making = row.created_at - taken.at < _MAKING_MS
         if making or context.credentials.table.get(taken.id) is not None:
             raise _conflict(row)
@@ -62,7 +63,7 @@ def let_go(context: Context, row: CredentialRow) -> None:
         return
     bindings: Any = organisations.bindings_of(context)
     held = bindings.get(row.dialect, _EVERYBODY, _key(row))
-    if held is not None and msgspec.json.decode(held.value, type=_Taken).id == row.id:
+    if held is not None and from_json(held.value, _Taken).id == row.id:
         bindings.delete(row.dialect, _EVERYBODY, _key(row), held.version)
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from ..api import Target
 from ..api.tenants import Tenant
+from ..decoding import from_json
 from ..errors import Invalid, NotFound, Unconfigured
 from ..ids import NAMESPACE_CHARS_MAX, foreign_name, random_bytes
 from .context import Context
@@ -176,7 +177,7 @@ def find_org(context: Context, org: str) -> Tenant | None:
     found = bindings_of(context).get(DIALECT, _EVERYBODY, _TENANT + check_org(org))
     if found is None:
         return None
-    noted = msgspec.json.decode(found.value, type=_Noted)
+    noted = from_json(found.value, _Noted)
     return _tenant(org, noted, kept=arc_of(context, org) is not None)
 
 
@@ -201,7 +202,7 @@ def list_orgs(context: Context, cursor: str | None, limit: int) -> tuple[list[Te
             break
         kept.add(one.org)
     found = [
-        _tenant(org, msgspec.json.decode(row.value, type=_Noted), kept=org in kept)
+        _tenant(org, from_json(row.value, _Noted), kept=org in kept)
         for row in page
         for org in (row.key.removeprefix(_TENANT),)
     ]
@@ -261,5 +262,5 @@ def _tenant(org: str, noted: _Noted, *, kept: bool) -> Tenant:
 
 
 def _versioned(found: Any) -> VersionedArc:
-    row = msgspec.json.decode(found.value, type=ArcRow)
+    row = from_json(found.value, ArcRow)
     return VersionedArc(found.key.removeprefix(_ARC), row, found.version)

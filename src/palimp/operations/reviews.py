@@ -11,6 +11,7 @@ import msgspec
 
 from ..api import Target
 from ..api.extraction import MergedReview, MergeReview, Review, ReviewPair, ShowReview
+from ..decoding import from_json
 from ..engine import Address, Repeat
 from ..errors import Invalid, NotFound
 from ..ids import check_name, ulid
@@ -172,5 +173,5 @@ def _repeat(name: str) -> Repeat:
         f"merge/{name}",
         b"merge",
         msgspec.json.encode,
-        lambda data: msgspec.json.decode(data, type=_Kept),
+        lambda data: from_json(data, _Kept),
     )

@@ -16,6 +16,7 @@ import msgspec
 from ..api import MemoryInput
 from ..api.extraction import Decision, ListProposals, Proposal, ProposalKind, Side
 from ..api.limits import PAGE_MAX
+from ..decoding import from_plain
 from ..errors import Invalid, NotFound
 from ..ids import memory_id
 from ..sealing import PLACEHOLDER, Undecipherable
@@ -114,7 +115,7 @@ class Stored(NamedTuple):
     def given(self) -> MemoryInput | None:
         """What is written if it is accepted."""
         draft = self.proposal.draft
-        return None if draft is None else msgspec.convert(draft, MemoryInput)
+        return None if draft is None else from_plain(draft, MemoryInput)
 
 
 def proposal_id(id_key: bytes, kind: ProposalKind, *parts: str | int | None) -> str:

@@ -14,6 +14,7 @@ import msgspec
 
 from ..api import Memory, MemoryInput
 from ..api.extraction import Proposal, ReviewConflict
+from ..decoding import from_json
 from ..sealing import PLACEHOLDER
 from . import proposals
 from .memories import Writer, draft, ingest, take_place
@@ -97,7 +98,7 @@ def note(connection: apsw.Connection, ids: Iterable[str]) -> None:
 def state_of(connection: apsw.Connection) -> State | None:
     """Return where the review of this database began; None where it is no review."""
     found = connection.execute("SELECT value FROM __palimp_meta WHERE key = ?", (_KEY,)).get
-    return None if found is None else msgspec.json.decode(found, type=State)
+    return None if found is None else from_json(found, State)
 
 
 def changes(connection: apsw.Connection, sealer: Sealer, now_ms: int) -> Changes:

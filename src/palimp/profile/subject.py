@@ -13,6 +13,7 @@ import msgspec
 from ..api import GetEvents
 from ..api.limits import PAGE_MAX
 from ..api.subject import ExportSubject, SubjectRecord
+from ..decoding import from_json
 from ..errors import Invalid
 from ..sealing import PLACEHOLDER, Undecipherable
 from . import kv
@@ -194,7 +195,7 @@ def _decode(cursor: str | None) -> _Cursor:
         return _Cursor()
     try:
         data = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
-        found = msgspec.json.decode(data, type=_Cursor)
+        found = from_json(data, _Cursor)
     except (UnicodeEncodeError, binascii.Error, msgspec.DecodeError, UnicodeDecodeError):
         found = _Cursor("")
     kinds = _PLACES.get(found.part)

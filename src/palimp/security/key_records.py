@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ..decoding import from_json
 from ..errors import Internal, Unavailable
 from ..ids import random_id
 from ..store import ObjectStore, change_object
@@ -141,7 +142,7 @@ def change(
 
 def _decode(data: bytes, cls: type[R], place: str) -> R:
     try:
-        found: Any = msgspec.json.decode(data, type=cls)
+        found: Any = from_json(data, cls)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Internal(f"{place} is damaged: bring it back from a copy") from error
     if found.format > _FORMAT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import structs
 
+from ..decoding import from_json
 from ..errors import Internal, Unavailable
 from ..ids import random_id
 from .changing import change_object
@@ -58,7 +59,7 @@ def mark_sealed(store: ObjectStore) -> None:
 
 def _decode(store: ObjectStore, data: bytes) -> Identity:
     try:
-        found = msgspec.json.decode(data, type=Identity)
+        found = from_json(data, Identity)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Internal(f"{store.name}: {_KEY} is damaged: {error}") from error
     if found.format > _FORMAT:

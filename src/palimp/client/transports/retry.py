@@ -25,6 +25,7 @@ from ...api.answers import Answer, decode_answer, decode_error
 from ...api.base import Request, Result
 from ...api.repeats import NO_REPEAT, WITHOUT_ID, done_before, doubtful
 from ...api.wire import Call, encode_call
+from ...decoding import from_json
 from ...errors import Error, Internal, Invalid, Unavailable
 from ...ids import jitter, random_id
 
@@ -220,6 +221,6 @@ def _versions(outcome: Outcome) -> _Versions | None:
     if not isinstance(outcome, Answer) or outcome.status >= _REDIRECT:
         return None
     try:
-        return msgspec.json.decode(outcome.body, type=_Versions)
+        return from_json(outcome.body, _Versions)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from ...decoding import from_json, from_plain
 from ...errors import Internal, Unavailable
 
 __all__ = [
@@ -189,12 +190,6 @@ class Gone(_Record, frozen=True, kw_only=True):
     writer: int = WRITER
 
 
-# What msgspec knows of a type it makes when one is first decoded; of two threads that do so at the
-# same time one crashes the process (msgspec 0.22), as whoever takes over a folder would.
-for _type in _Record.__subclasses__():
-    msgspec.json.Decoder(_type)
-
-
 def encode(record: _Record) -> bytes:
     """Return the JSON of a record, fields of newer releases included."""
     # Nearly always there are none. Inside of a string the quotes would be escaped, so that what is
@@ -218,7 +213,7 @@ def decode(data: bytes, cls: type[R], key: str) -> R:
                 "use the release that wrote it, or a newer one",
                 reason="format",
             )
-        return msgspec.convert(_gather(raw, cls), cls)
+        return from_plain(_gather(raw, cls), cls)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Internal(f"object {key} is damaged: {error}", key=key) from error
 
@@ -227,7 +222,7 @@ def _decode_known(data: bytes, cls: type[R]) -> R:
     """Return a record that has no field, and no format, this release does not know."""
     if _EXTRA in data:
         raise msgspec.ValidationError("a field of the name that ours for unknown fields has")
-    record = msgspec.json.decode(data, type=cls)
+    record = from_json(data, cls)
     if getattr(record, "format", FORMAT) > FORMAT:
         raise msgspec.ValidationError("a newer format")
     return record

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ...decoding import from_plain
 from ...errors import Invalid
 from ...version import __version__
 from .versions import Version, parse_range, parse_version
@@ -138,7 +139,7 @@ def parse_manifest(plain: Mapping[str, Any]) -> Manifest:
             f"{_RUNTIME!r}, entry.python {{module, object}}"
         )
     try:
-        found = msgspec.convert(plain, Manifest)
+        found = from_plain(plain, Manifest)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$")
         where = f" {place.strip('.`')}:" if place.strip(".`") else ""

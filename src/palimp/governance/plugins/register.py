@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ...decoding import from_json
 from ...errors import Conflict, Denied, Internal, Invalid, NotFound
 from ...ids import random_id
 from ...store import AlreadyThere, ObjectStore, change_object
@@ -348,7 +349,7 @@ def _load(store: ObjectStore, place: str) -> Package:
     if found is None:
         raise Internal(f"{store.name}: {place} is missing; publish that release again")
     try:
-        files = msgspec.json.decode(found.data, type=dict[str, str])
+        files = from_json(found.data, dict[str, str])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Internal(f"{store.name}: {place} is damaged: {error}") from error
     return open_package(decode_files(files))
@@ -358,7 +359,7 @@ def _decode(data: bytes | None, store: ObjectStore) -> Register:
     if data is None:
         return Register()
     try:
-        return msgspec.json.decode(data, type=Register)
+        return from_json(data, Register)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Internal(f"{store.name}: {_KEY} is damaged: {error}") from error
 

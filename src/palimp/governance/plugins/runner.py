@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ...clock import Clock
+from ...decoding import from_json
 from ...errors import Error, Invalid, Unavailable, Unconfigured
 from .manifest import Limits
 from .package import encode_files
@@ -89,7 +90,7 @@ def run(program: Program, given: Mapping[str, Any]) -> Said:
     if not line.endswith(b"\n"):
         raise _failed(program, f"ended {_how(child.returncode)} and without an answer", said)
     try:
-        answer = msgspec.json.decode(line, type=_Answer)
+        answer = from_json(line, _Answer)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _failed(program, f"gave no JSON: {error}", said) from error
     if answer.memory:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ...api import AuditEvent
+from ...decoding import from_json
 from ...errors import Internal, Unavailable
 from ...ids import random_id
 from ...store import ObjectStore, change_object
@@ -231,7 +232,7 @@ def _head_key(namespace: str, node: str) -> str:
 
 def _decode(data: bytes, place: str) -> Head:
     try:
-        head = msgspec.json.decode(data, type=Head)
+        head = from_json(data, Head)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Internal(f"{place} is damaged: {error}") from error
     if head.format > _FORMAT:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import Any
 
 import msgspec
 
 from ...api import AuditEvent, AuditPage, QueryAudit
 from ...api.limits import PAGE_MAX
 from ...clock import parse_ms
+from ...decoding import json_decoder
 from ...errors import Internal, Invalid
 from ...ids import check_name
 from ...profile.checks import check_integer
@@ -129,4 +129,4 @@ def _event(line: bytes, place: str) -> AuditEvent:
     return event
 
 
-_DECODER: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AuditEvent)
+_DECODER = json_decoder(AuditEvent)

@@ -16,6 +16,7 @@ from itertools import islice
 import msgspec
 
 from ...api import AuditBreak, AuditChain, AuditEvent, AuditVerification
+from ...decoding import from_json
 from ...errors import Invalid
 from ...store import ObjectStore
 from .chain import Head, Link, Place, digest, heads, places, prefix_of, read_head
@@ -101,7 +102,7 @@ def _check_object(
 
 def _event(line: bytes, place: Place, number: int) -> AuditEvent:
     try:
-        return msgspec.json.decode(line, type=AuditEvent)
+        return from_json(line, AuditEvent)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _Broken(place.key, number, f"the line is no event: {error}") from error
 
@@ -163,7 +164,7 @@ def _encode(walk: _Walk) -> str:
 
 def _decode(cursor: str) -> _Walk:
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=_Walk)
+        return from_json(base64.urlsafe_b64decode(cursor), _Walk)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, binascii.Error) as error:
         raise Invalid(
             f"cursor {cursor!r:.40} is none of ours; take next_cursor of the call before"

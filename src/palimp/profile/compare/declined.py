@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import apsw
 import msgspec
 
+from ...decoding import from_json
 from .plan import Group, Step
 
 __all__ = ["decline", "declined_before"]
@@ -48,7 +49,7 @@ def _known(connection: apsw.Connection, source: str) -> dict[str, str]:
     found = connection.execute(
         "SELECT value FROM __palimp_meta WHERE key = ?", (_PREFIX + source,)
     ).get
-    return {} if found is None else msgspec.json.decode(found, type=dict[str, str])
+    return {} if found is None else from_json(found, dict[str, str])
 
 
 def _digest(step: Step) -> str:

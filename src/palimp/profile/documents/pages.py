@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ...api.limits import DOCUMENT_SORT_PATHS_MAX
+from ...decoding import from_json
 from ...errors import Invalid
 from .filters import Keys
 from .paths import Path, parse_path
@@ -83,9 +84,7 @@ def _encoded(key: Any) -> Any:
 
 def _decode(cursor: str, count: int) -> tuple[int, list[Any]]:
     try:
-        handle, keys = msgspec.json.decode(
-            cursor, type=tuple[int, list[int | float | str | list[int] | None]]
-        )
+        handle, keys = from_json(cursor, tuple[int, list[int | float | str | list[int] | None]])
         values = [_decoded(key) for key in keys]
     except (ValueError, RecursionError) as error:
         raise Invalid(f"cursor {cursor!r:.80} did not come from an earlier page") from error

@@ -19,6 +19,7 @@ import apsw
 import msgspec
 
 from ...api.limits import EMBEDDING_DIMENSIONS_MAX
+from ...decoding import from_json
 from ...errors import Invalid
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _vector(value: Any, name: str) -> Vector:
 def _parsed(text: str, name: str) -> Vector:
     np = _numpy()
     try:
-        numbers = msgspec.json.decode(text, type=list[float])
+        numbers = from_json(text, list[float])
     except msgspec.DecodeError as error:
         raise Invalid(f"{name}: {text!r:.40} is no JSON array of numbers: {error}") from error
     with np.errstate(over="ignore"):

@@ -13,6 +13,7 @@ import msgspec
 
 from ....api import DeleteDatabase, Ingest, ListMemories, Memory, MemoryInput, MemoryPage, Target
 from ....api.limits import PAGE_MAX
+from ....decoding import from_json
 from ....errors import Conflict, Error, Invalid, NotFound
 from ....ids import MAIN, foreign_name, random_bytes, random_id
 from ..foreign import Route
@@ -304,7 +305,7 @@ def _find(call: Call, identity: str) -> _Read | None:
     kept = call.bindings.get(NAME, _EVERYBODY, f"group/{identity}") if is_group(identity) else None
     if kept is None:
         return None
-    group = msgspec.json.decode(kept.value, type=Group)
+    group = from_json(kept.value, Group)
     return _Read(group, kept.version) if group.status == "active" else None
 
 

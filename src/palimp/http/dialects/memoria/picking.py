@@ -8,6 +8,7 @@ import msgspec
 
 from ....api import Checkpoints, ListCheckpoints
 from ....api.compare import Chosen, Pick, PickCandidate, Picked, Resolution
+from ....decoding import from_plain
 from ....errors import Conflict, Invalid
 from ....ids import MAIN
 from . import snapshots
@@ -83,7 +84,7 @@ def pick(call: Call) -> Any:
 def _read(body: dict[str, Any]) -> _Asked:
     given = {name: value for name, value in body.items() if value is not None}
     try:
-        asked = msgspec.convert(given, _Asked)
+        asked = from_plain(given, _Asked)
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from error
     return asked

@@ -8,6 +8,7 @@ import msgspec
 
 from ....api.compare import ApplyChanges, Diff, DiffBranches, Merged
 from ....api.limits import CHANGES_MAX
+from ....decoding import from_plain
 from ....errors import Invalid
 from ....ids import MAIN
 from ..foreign import wrong
@@ -77,7 +78,7 @@ def apply(call: Call) -> Any:
 def _read(body: dict[str, Any]) -> _Chosen:
     given = {name: value for name, value in body.items() if value is not None}
     try:
-        chosen = msgspec.convert(given, _Chosen)
+        chosen = from_plain(given, _Chosen)
     except msgspec.ValidationError as error:
         raise Invalid(str(error)) from error
     count = sum(len(getattr(chosen, name)) for name in _LISTS)

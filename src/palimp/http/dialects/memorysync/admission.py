@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from ....decoding import from_json
 from ....node import Node
 from ....operations import OWNER, Principal
 from .names import (
@@ -142,7 +143,7 @@ class Admission:
         """Return what is kept of a tenant's project; None where it has none of that id."""
         bindings = self._node.context.bindings
         found = None if bindings is None else bindings.get(DIALECT, tenant, PROJECT_KEY + project)
-        return None if found is None else msgspec.json.decode(found.value, type=dict[str, Any])
+        return None if found is None else from_json(found.value, dict[str, Any])
 
     def projects(self, tenant: str) -> int:
         """Return how many projects a tenant has made: the default one comes by itself."""

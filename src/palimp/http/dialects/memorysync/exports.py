@@ -17,6 +17,7 @@ import msgspec
 from ....api import ListMemories, Memory, MemoryPage
 from ....api.limits import PAGE_MAX
 from ....api.memories import Filters
+from ....decoding import from_json, from_plain
 from ....errors import NotFound
 from ....ids import foreign_name, foreign_text, random_bytes
 from ..foreign import Reply, Route
@@ -110,7 +111,7 @@ def listing(call: Call) -> Any:
     while True:
         rows = call.bindings.list(DIALECT, call.tenant, _KEY, after, PAGE_MAX)
         for row in rows:
-            job = msgspec.json.decode(row.value, type=_Job)
+            job = from_json(row.value, _Job)
             if _is_over(call, job):
                 call.bindings.delete(DIALECT, call.tenant, row.key)
             elif _is_for(call, job):
@@ -185,7 +186,7 @@ def _made(call: Call, job: _Job) -> dict[str, Any]:
 def _find(call: Call) -> _Job:
     identity = call.values["id"]
     found = call.kept(_KEY + identity) if len(identity) <= len("exp_") + 2 * _ID_BYTES else None
-    job = None if found is None else msgspec.convert(found, _Job)
+    job = None if found is None else from_plain(found, _Job)
     if job is None or _is_over(call, job) or not _is_for(call, job):
         raise missing(f"Export not found: {identity:.80}")
     return job

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from ....decoding import from_json
 from ....errors import Error, Kept, Unavailable
 from ....ids import random_id
 from ....node import Node
@@ -306,7 +307,7 @@ class Jobs:
         self._notes.put(DIALECT, run.tenant, key, text)
 
     def _read(self, text: str) -> Job:
-        job = msgspec.json.decode(text, type=Job)
+        job = from_json(text, Job)
         if job.status in FINISHED:
             return job
         lost = job.seen_at + _LOST_MS < self._clock.now_ms()

@@ -29,6 +29,7 @@ from ....api.policy import (
     NamespacePolicy,
     SetNamespacePolicy,
 )
+from ....decoding import from_plain
 from ....errors import NotFound
 from ..foreign import Route
 from .call import Call
@@ -207,7 +208,7 @@ def _policy(call: Call) -> Policy:
     found: NamespacePolicy = _of_tenant(call, "policy.get_namespace", GetNamespacePolicy())
     if found.policy is None:
         return Policy()
-    return msgspec.convert(found.policy, Policy)
+    return from_plain(found.policy, Policy)
 
 
 def _days(call: Call, name: str) -> int | None:

@@ -13,6 +13,7 @@ from ....api.annotating import Reassign, Reassigned
 from ....api.limits import PAGE_MAX
 from ....api.stats import GetStats, MemoryStats
 from ....api.tasks import CreateTask
+from ....decoding import from_json
 from ....errors import NotFound
 from ....ids import random_bytes
 from ..foreign import Reply, Route
@@ -152,7 +153,7 @@ def _all(call: Call) -> list[_Project]:
     after = ""
     while True:
         rows = call.bindings.list(DIALECT, call.tenant, PROJECT_KEY, after, PAGE_MAX)
-        found += [msgspec.json.decode(row.value, type=_Project) for row in rows]
+        found += [from_json(row.value, _Project) for row in rows]
         if len(rows) < PAGE_MAX:
             return sorted(found, key=lambda one: (one.created_at, one.id))
         after = rows[-1].key
@@ -176,7 +177,7 @@ def _find(call: Call) -> tuple[_Project, int]:
     row = call.bindings.get(DIALECT, call.tenant, key) if len(key) <= _NAME_CHARS_MAX else None
     if row is None:
         raise missing(f"Project not found: {identity:.80}")
-    return msgspec.json.decode(row.value, type=_Project), row.version
+    return from_json(row.value, _Project), row.version
 
 
 def _changed(call: Call, **fields: Any) -> _Project:

@@ -23,6 +23,7 @@ import msgspec
 from ....api import DeleteKey, GetValue, KeyPage, ListKeys, PutValue
 from ....api.embed import EmbeddedTexts, EmbedTexts
 from ....api.limits import PAGE_MAX
+from ....decoding import from_json
 from ....errors import Error, NotFound
 from ..foreign import Route
 from .call import Call
@@ -185,7 +186,7 @@ def _get(call: Call, place: str) -> _Kept | None:
         found = call.do("kv.get", GetValue(ns=_SPACE, key=place))
     except NotFound:
         return None
-    return msgspec.json.decode(found.data, type=_Kept)
+    return from_json(found.data, _Kept)
 
 
 def _pages(call: Call, stem: str, *, values: bool) -> Iterator[KeyPage]:
@@ -205,7 +206,7 @@ def _keys(call: Call, stem: str) -> Iterable[str]:
 
 def _values(call: Call, stem: str) -> list[_Kept]:
     return [
-        msgspec.json.decode(entry.data, type=_Kept)
+        from_json(entry.data, _Kept)
         for page in _pages(call, stem, values=True)
         for entry in page.entries or ()
         if not entry.decryption_failed

@@ -14,6 +14,7 @@ import msgspec
 
 from ....api.events import Event
 from ....clock import Clock
+from ....decoding import from_json, from_plain
 from ....errors import Unavailable, Unconfigured
 from ....observe import logger
 from .call import Call
@@ -81,7 +82,7 @@ def add(call: Call, agent: Agent) -> bool:
 
 def everyone(call: Call) -> list[Agent]:
     """Return all agents, the newest first."""
-    found = [msgspec.json.decode(row.value, type=Agent) for row in call.kept_all(AGENT_NAME)]
+    found = [from_json(row.value, Agent) for row in call.kept_all(AGENT_NAME)]
     return sorted(found, key=lambda one: (one.created_at, one.id), reverse=True)
 
 
@@ -129,7 +130,7 @@ def _by_id(call: Call, identity: str) -> tuple[Agent, int] | None:
     kept = call.kept(AGENT + identity) if is_id(identity) else None
     if kept is None:
         return None
-    found = _at(call, msgspec.convert(kept, _Pointer).key)
+    found = _at(call, from_plain(kept, _Pointer).key)
     # The name may be another's by now.
     return found if found is not None and found[0].id == identity else None
 
@@ -138,7 +139,7 @@ def _at(call: Call, key: str) -> tuple[Agent, int] | None:
     row = call.bindings.get(DIALECT, call.org, key)
     if row is None:
         return None
-    return msgspec.json.decode(row.value, type=Agent), row.version
+    return from_json(row.value, Agent), row.version
 
 
 def _text(one: Agent) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from ....api.events import SessionContext, SessionText
 from ....api.limits import TIMELINE_TOKENS_MAX
 from ....clock import parse_when
+from ....decoding import from_json, from_plain
 from ....errors import Invalid
 from ..foreign import Route
 from .call import Call
@@ -121,7 +122,7 @@ def counted(call: Call, agent: str) -> tuple[int, int]:
 def _options(call: Call) -> _Options:
     """Return what a body asks for; what cannot be read asks for nothing, as there."""
     try:
-        return msgspec.convert(call.sent, _Options)
+        return from_plain(call.sent, _Options)
     except (Invalid, msgspec.ValidationError):
         return _Options()
 
@@ -138,7 +139,7 @@ def _since(call: Call, text: str | None) -> str:
 
 
 def _all(call: Call) -> list[_Session]:
-    return [msgspec.json.decode(row.value, type=_Session) for row in call.kept_all(SESSION)]
+    return [from_json(row.value, _Session) for row in call.kept_all(SESSION)]
 
 
 def _found(call: Call) -> tuple[_Session, int]:
@@ -147,7 +148,7 @@ def _found(call: Call) -> tuple[_Session, int]:
     row = call.bindings.get(DIALECT, call.org, SESSION + identity) if is_id(identity) else None
     if row is None:
         raise missing("session not found")
-    return msgspec.json.decode(row.value, type=_Session), row.version
+    return from_json(row.value, _Session), row.version
 
 
 def _shown(call: Call, one: _Session) -> dict[str, Any]:
