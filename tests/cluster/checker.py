@@ -16,6 +16,8 @@ from .history import CACHED, WRITES, BranchState, Call, Disturbance, ProfileStat
 MAIN, RECOVERED = "main", "recovered-"
 # What is acknowledged may wait so long for its shipment while nothing else is wrong.
 SHIP_SECONDS = 15.0
+# So long it takes where nothing is wrong, and so long an owner goes on after it was cut off.
+_LAG_SECONDS = 3.0
 # Request ids older than the newest so many are forgotten.
 REQUESTS_KEPT = 10_000
 # What ends a local write's way to the store. With the disk go those that were only there.
@@ -217,7 +219,9 @@ def reads_show_their_txid(scene: Scene) -> Found:
                 yield "incomplete", f"{shown(read)} lacks {shown(write)}"
             elif place >= upto and here and not _maybe_elsewhere(read, write):
                 yield "ahead of its txid", f"{shown(read)} shows {shown(write)}"
-            elif not here and read.consistency != CACHED and _was_done(write, read):
+            elif here or read.consistency == CACHED or not _was_done(write, read):
+                continue
+            elif not _waits_at_its_owner(scene, write, read):
                 yield "stale", f"{shown(read)} lacks {shown(write)}"
 
 
@@ -242,6 +246,23 @@ def _maybe_elsewhere(read: Call, write: Call) -> bool:
     return any(
         attempt.begin < read.end and (attempt.doubt or read.end < attempt.end)
         for attempt in write.attempts
+    )
+
+
+def _waits_at_its_owner(scene: Scene, write: Call, read: Call) -> bool:
+    """Whether a write may have been at its owner alone, which was cut off, when another was read.
+
+    Until it is shipped a local write is there only. Where nobody wrote elsewhere meanwhile, its
+    owner goes on when it comes back, and the write is on main; else it is set aside.
+    """
+    if write.durable:
+        return False
+    return any(
+        one.what.partition(" ")[0] in CUTS_OFF
+        and abs(one.begin - write.end) <= _LAG_SECONDS
+        and one.begin < read.end
+        and read.begin <= one.end + _LAG_SECONDS
+        for one in scene.disturbances
     )
 
 

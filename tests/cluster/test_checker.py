@@ -234,6 +234,33 @@ def test_what_is_wrong_is_found(wrong: Callable[[Run], None]) -> None:
     assert WRONG[wrong] in {violation.rule for violation in check(run)}
 
 
+def cut(node: str, begin: float, end: float) -> Callable[[Run], None]:
+    return lambda run: run.disturbances.append(
+        Disturbance(what="cut peers both", node=node, begin=begin, end=end)
+    )
+
+
+@pytest.mark.parametrize(
+    ("durable", "begin", "end", "excused"),
+    [
+        (False, 3.6, 89.0, True),
+        (True, 3.6, 89.0, False),
+        (False, 40.0, 92.0, False),
+        (False, 3.6, 50.0, False),
+    ],
+    ids=["its owner is away", "durable", "shipped before", "its owner is back"],
+)
+def test_a_local_write_may_wait_for_its_owner(
+    durable: bool, begin: float, end: float, excused: bool
+) -> None:
+    run = sound()
+    read_stale(run)
+    # The third write, which that read lacks, at the second 3.5.
+    run.calls[2].durable = durable
+    cut("a", begin, end)(run)
+    assert ("stale" in {violation.rule for violation in check(run)}) is not excused
+
+
 def test_every_rule_has_a_history_that_breaks_it() -> None:
     tree = ast.parse(Path(checker.__file__).read_text("utf-8"))
     yields = [node.value for node in ast.walk(tree) if isinstance(node, ast.Yield)]

@@ -58,10 +58,14 @@ def rebuild_(place: Place) -> None:
         echo_json({**made._asdict(), **kept, "catalog": index.name})
         return
     click.echo(f"{made.databases:,} databases indexed in {index.name}, {made.removed} removed")
-    click.echo(
-        f"{kept['entries']:,} keys and records of clients made again, "
-        f"{kept['entries_removed']} removed"
-    )
+    if kept:
+        entries, removed = kept["entries"], kept["entries_removed"]
+        click.echo(f"{entries:,} keys and records of clients made again, {removed} removed")
+    else:
+        click.echo(
+            "keys and records of clients are left: the folder is open in a process, and that "
+            "process has no catalog; whoever opens it with an empty one has them again"
+        )
 
 
 @click.command("usage")
@@ -124,12 +128,18 @@ def _pages(mem: Client) -> Iterator[list[Indexed]]:
 
 
 def _recover(mem: Client) -> dict[str, int]:
-    """Make keys and records again; return how many entries were read, and how many removed."""
+    """Make keys and records again; return how many entries were read, and how many removed.
+
+    Nothing where the node has no catalog.
+    """
     entries = removed = 0
-    for step in mem.recover_catalog():
-        entries, removed = entries + step.entries, removed + step.removed
-        if sys.stderr.isatty():
-            click.echo(f"\r{entries:,} keys and records", nl=False, err=True)
+    try:
+        for step in mem.recover_catalog():
+            entries, removed = entries + step.entries, removed + step.removed
+            if sys.stderr.isatty():
+                click.echo(f"\r{entries:,} keys and records", nl=False, err=True)
+    except Unconfigured:
+        return {}
     return {"entries": entries, "entries_removed": removed}
 
 

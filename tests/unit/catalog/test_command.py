@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def test_it_indexes_what_the_store_has(folder: Path) -> None:
 def test_it_goes_where_the_setting_says_and_says_how_many(folder: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/other.db"
     done = rebuild("--data", folder, "--json", PALIMP_CATALOG_URL=url)
-    assert json.loads(done.stdout) == {"databases": 3, "removed": 0, "catalog": url}
+    said = {"databases": 3, "removed": 0, "entries": 0, "entries_removed": 0, "catalog": url}
+    assert json.loads(done.stdout) == said
     assert profiles(url, "acme") == ["bob", "carol"]
 
 
@@ -72,8 +74,27 @@ def test_the_catalog_of_another_store_is_left_as_it_is(folder: Path, tmp_path: P
 def test_it_goes_on_while_another_process_has_the_folder(folder: Path) -> None:
     with palimp.open(folder, embed_provider="none") as mem:
         mem.profile("dora", namespace="acme").remember("four")
-        assert rebuild("--data", folder, PALIMP_EMBED_PROVIDER="none").exit_code == 0
+        done = rebuild("--data", folder, PALIMP_EMBED_PROVIDER="none")
+        assert done.exit_code == 0
+        assert "that process has no catalog" in done.output
     assert profiles(f"sqlite:///{folder}/catalog.db", "acme") == ["bob", "carol", "dora"]
+
+
+def test_keys_and_records_are_made_again(folder: Path) -> None:
+    url = f"sqlite:///{folder}/catalog.db"
+    with palimp.open(folder, embed_provider="none", catalog_url=url) as mem:
+        kept = mem.create_credential("memoria", "bob", "laptop")
+        mem.revoke_credential(mem.create_credential("memoria", "eve", "phone"))
+    with sqlite3.connect(folder / "catalog.db") as file:
+        # As an older dump of it would be.
+        file.execute("UPDATE palimp_credentials SET revoked_at = NULL")
+        file.execute("DELETE FROM palimp_credentials WHERE subject = 'bob'")
+        file.execute("INSERT INTO palimp_bindings VALUES ('memoria', '', 'spare', '1', 1, 0)")
+    done = rebuild("--data", folder)
+    assert done.exit_code == 0, done.output
+    assert "2 keys and records of clients made again, 1 removed" in done.output
+    with palimp.open(folder, embed_provider="none", catalog_url=url) as mem:
+        assert [one.id for one in mem.credentials()] == [kept.id]
 
 
 def test_a_node_does_not_say_where_its_catalog_is() -> None:

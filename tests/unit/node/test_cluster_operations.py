@@ -63,7 +63,7 @@ def walk(house: House) -> list[Answer]:
     caller.send = noted  # type: ignore[method-assign]
     try:
         # Tasks and keys of dialects are in a catalog, which is of no node.
-        beside = ("tasks.", "credentials.", "tenants.", "arc.")
+        beside = ("tasks.", "credentials.", "tenants.", "arc.", "catalog.")
         for call in (one for one in GOOD if not one.operation.startswith(beside)):
             if call.operation == "memories.feedback":
                 for one in READS:

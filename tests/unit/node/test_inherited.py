@@ -6,6 +6,7 @@ import builtins
 import fcntl
 import importlib
 import os
+import shutil
 import threading
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_a_full_disk_is_said_and_changes_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(inherited.shutil, "copy2", full)
+    monkeypatch.setattr(shutil, "copy2", full)
     path = files(folder)[0]
     before = path.read_bytes()
     with path.open("rb"), pytest.raises(Unavailable, match="with more free space") as caught:
