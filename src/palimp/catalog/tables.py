@@ -154,27 +154,22 @@ CREDENTIALS = Table(
     Column("revoked_at", BigInteger),
 )
 
-# What dialects keep that is no memory. `scope` is whose it is, empty for everybody's. What was
-# removed has an empty value: its version stays.
-BINDINGS = Table(
-    "palimp_bindings",
-    _METADATA,
-    Column("dialect", String, primary_key=True),
-    Column("scope", Exact(512), primary_key=True),
-    Column("key", Exact(256), primary_key=True),
-    Column("value", String, nullable=False),
-    Column("version", BigInteger, nullable=False),
-    Column("updated_at", BigInteger, nullable=False),
-)
 
+def _values(name: str) -> Table:
+    """Return a table of values under keys. `scope` is whose it is, empty for everybody's."""
+    return Table(
+        name,
+        _METADATA,
+        Column("dialect", String, primary_key=True),
+        Column("scope", Exact(512), primary_key=True),
+        Column("key", Exact(256), primary_key=True),
+        Column("value", String, nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("updated_at", BigInteger, nullable=False),
+    )
+
+
+# What dialects keep that is no memory. What was removed has an empty value: its version stays.
+BINDINGS = _values("palimp_bindings")
 # The same for what is of passing interest, and is nowhere else.
-NOTES = Table(
-    "palimp_notes",
-    _METADATA,
-    Column("dialect", String, primary_key=True),
-    Column("scope", Exact(512), primary_key=True),
-    Column("key", Exact(256), primary_key=True),
-    Column("value", String, nullable=False),
-    Column("version", BigInteger, nullable=False),
-    Column("updated_at", BigInteger, nullable=False),
-)
+NOTES = _values("palimp_notes")
