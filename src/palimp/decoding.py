@@ -7,6 +7,7 @@ is made here before, of one type at a time, and of what it consists of with it.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ __all__ = ["from_json", "from_msgpack", "from_plain", "json_decoder"]
 
 T = TypeVar("T")
 
-_LOCK = threading.Lock()
+_lock = threading.Lock()
 # Types of which all is known; of generic ones too, like `list[Row]`.
 _KNOWN: set[Any] = set()
 
@@ -44,10 +45,19 @@ def from_plain(value: object, kind: type[T], *, strict: bool = True) -> T:
 
 def json_decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
     """Return what decodes many of one type."""
-    with _LOCK:
+    with _lock:
         return msgspec.json.Decoder(kind)
 
 
 def _learn(kind: Any) -> None:
     json_decoder(kind)
     _KNOWN.add(kind)
+
+
+def _after_in_child() -> None:
+    # Whoever held it at the fork is not there.
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_in_child)
